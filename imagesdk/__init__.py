@@ -1,0 +1,128 @@
+"""An asyncio client for the Images API that is careful with money, bytes and time.
+
+Start with `ImageSession`. Names are loaded when they are first used: ``import imagesdk`` loads no aiohttp.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagesdk.client.fanout import ImageMap, Outcome
+    from imagesdk.client.results import Image, ImagesResponse
+    from imagesdk.client.session import ImageSession
+    from imagesdk.errors import (
+        AmbiguousError,
+        APIError,
+        Attempt,
+        AuthenticationError,
+        BadRequestError,
+        BatchError,
+        ConfigurationError,
+        ConnectError,
+        ExpiredURLError,
+        ImageSDKError,
+        InvalidImageError,
+        InvalidRequestError,
+        LedgerError,
+        LimiterUnavailableError,
+        ModerationError,
+        NotFoundError,
+        PartialResultError,
+        PayloadTooLargeError,
+        PermissionDeniedError,
+        ProtocolError,
+        QuotaExceededError,
+        RateLimitError,
+        RateLimitTooLongError,
+        RequestTimeoutError,
+        ResponseInterruptedError,
+        ServerError,
+        StreamIncompleteError,
+        TransportError,
+    )
+    from imagesdk.limiters.base import LimiterSnapshot
+    from imagesdk.limiters.local import ImageLimiter
+    from imagesdk.models.profiles import ServerProfile
+    from imagesdk.models.requests import (
+        EditRequest,
+        GenerateRequest,
+        ImageInput,
+        VariationRequest,
+    )
+    from imagesdk.retry import RetryPolicy
+
+__all__ = (
+    "APIError",
+    "AmbiguousError",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchError",
+    "ConfigurationError",
+    "ConnectError",
+    "EditRequest",
+    "ExpiredURLError",
+    "GenerateRequest",
+    "Image",
+    "ImageInput",
+    "ImageLimiter",
+    "ImageMap",
+    "ImageSDKError",
+    "ImageSession",
+    "ImagesResponse",
+    "InvalidImageError",
+    "InvalidRequestError",
+    "LedgerError",
+    "LimiterSnapshot",
+    "LimiterUnavailableError",
+    "ModerationError",
+    "NotFoundError",
+    "Outcome",
+    "PartialResultError",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RateLimitTooLongError",
+    "RequestTimeoutError",
+    "ResponseInterruptedError",
+    "RetryPolicy",
+    "ServerError",
+    "ServerProfile",
+    "StreamIncompleteError",
+    "TransportError",
+    "VariationRequest",
+)
+
+_HOMES = {
+    "EditRequest": "models.requests",
+    "GenerateRequest": "models.requests",
+    "Image": "client.results",
+    "ImageInput": "models.requests",
+    "ImageLimiter": "limiters.local",
+    "ImageMap": "client.fanout",
+    "ImageSession": "client.session",
+    "ImagesResponse": "client.results",
+    "LimiterSnapshot": "limiters.base",
+    "Outcome": "client.fanout",
+    "RetryPolicy": "retry",
+    "ServerProfile": "models.profiles",
+    "VariationRequest": "models.requests",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("imagesdk")
+    if name not in __all__:
+        raise AttributeError(f"module 'imagesdk' has no attribute {name!r}")
+    value: object = getattr(import_module(f"imagesdk.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
