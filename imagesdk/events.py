@@ -1,0 +1,158 @@
+"""What a session tells its ``on_event`` callback, one frozen record for each step of a call.
+
+The steps, in the order in which a call goes through them: `Queued`, `Admitted`, then for each
+attempt `Attempted` and, where it failed and the call goes on, `Throttled` or `Retrying`; at the end
+`Done` or `Failed`. `Downloaded` comes later, when an image is fetched from its URL.
+
+No event holds a prompt, an image or a key.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = (
+    "Admitted",
+    "Attempted",
+    "Done",
+    "Downloaded",
+    "Event",
+    "Failed",
+    "Queued",
+    "Retrying",
+    "Throttled",
+)
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        call: Number of the HTTP call within its session, from 1. A request that is split because of
+            its n is several calls.
+        endpoint: ``"generations"``, ``"edits"`` or ``"variations"``.
+        model: As it is sent, None for the classic API's default.
+    """
+
+    call: int
+    endpoint: str
+    model: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Queued(Event):
+    """The call has taken its place in the limiter's queue.
+
+    Attributes:
+        cost: Images that it will be charged by the limiter.
+        position: Place in the queue, 1 for the head.
+    """
+
+    cost: int
+    position: int
+
+
+@attrs.frozen(kw_only=True)
+class Admitted(Event):
+    """The limiter let an attempt of the call through.
+
+    Attributes:
+        waited: Seconds in the queue since the call, or its throttled attempt, entered it.
+    """
+
+    waited: float
+
+
+@attrs.frozen(kw_only=True)
+class Attempted(Event):
+    """One HTTP exchange ended.
+
+    Attributes:
+        number: 1 for the first of the call.
+        outcome: As in `imagesdk.Attempt`.
+        elapsed: Seconds.
+        status: HTTP status, None without an answer.
+        request_id: The server's ``x-request-id``.
+        may_be_billed: True if the exchange failed and may still be charged.
+        error: One line, None for success.
+    """
+
+    number: int
+    outcome: str
+    elapsed: float
+    status: int | None
+    request_id: str | None
+    may_be_billed: bool
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Retrying(Event):
+    """The call will be sent again after a pause.
+
+    Attributes:
+        delay: Seconds until then.
+        reason: The class of the failure: see `imagesdk.Attempt`.
+    """
+
+    delay: float
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Throttled(Event):
+    """The server answered 429: everybody on the limiter pauses and the call keeps its place.
+
+    Attributes:
+        pause: Seconds that the limiter pauses, from now.
+        message: The server's words.
+    """
+
+    pause: float
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class Downloaded(Event):
+    """An image was fetched from its URL.
+
+    Attributes:
+        size_bytes: Size of the image.
+    """
+
+    size_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Done(Event):
+    """The call succeeded.
+
+    Attributes:
+        images: Number of images in the answer.
+        elapsed: Seconds since the first admission.
+        waited: Seconds in the limiter's queue, all attempts together.
+        attempts: Number of HTTP exchanges.
+    """
+
+    images: int
+    elapsed: float
+    waited: float
+    attempts: int
+
+
+@attrs.frozen(kw_only=True)
+class Failed(Event):
+    """The call ended with an error.
+
+    Attributes:
+        error: Name of the error's class.
+        message: Its message.
+        may_be_billed: True if the server may charge for it.
+        attempts: Number of HTTP exchanges.
+    """
+
+    error: str
+    message: str
+    may_be_billed: bool
+    attempts: int
