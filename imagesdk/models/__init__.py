@@ -1,0 +1,1 @@
+"""What may be asked of a server: request records, limits as data, and the checks between them."""

@@ -1,0 +1,354 @@
+"""Check a request against its model family: pure, complete, before any I/O.
+
+`check` returns every rule that is broken, not only the first; what to do about it (raise, warn,
+ignore) is the client's business.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from imagesdk.models.profiles import (
+    AnyValue,
+    Choice,
+    ImageRule,
+    IntRange,
+    MaskRule,
+    ModelFamily,
+    Rule,
+    SizeRule,
+)
+from imagesdk.models.requests import (
+    Endpoint,
+    ImageInfo,
+    ImageRequest,
+    InputInfos,
+    VariationRequest,
+    body_fields,
+)
+
+__all__ = ("Problem", "check", "check_inputs", "check_total")
+
+_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
+_IMAGE_FIELDS = ("image", "mask", "markup")
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """One broken rule.
+
+    Attributes:
+        field: Name of the argument.
+        value: What was given, or a measure of it.
+        limit: What is allowed.
+        message: What was wrong, the value, the limit and the next step.
+    """
+
+    field: str
+    value: object
+    limit: object
+    message: str
+
+    @property
+    def is_about_an_image(self) -> bool:
+        """True if the field is an image input."""
+        return self.field.partition("[")[0] in _IMAGE_FIELDS
+
+
+def check_total(n: object) -> list[Problem]:
+    """Check a total number of images, before it is split: any whole number from 1 up."""
+    if n is None or (_is_int(n) and n >= 1):  # type: ignore[operator]
+        return []
+    return [_problem("n", n, "a whole number from 1 up", "ask for at least one image")]
+
+
+def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
+    """Return the rules that *request* breaks, in the order of its fields; empty if it may be sent.
+
+    Args:
+        request: The request, its n already split to what one request may carry.
+        family: Limits of the model; what they leave open is the server's to decide.
+        inputs: Headers of the image inputs that the request names.
+    """
+    return [*_check_fields(request, family), *check_inputs(request, family, inputs)]
+
+
+def _check_fields(request: ImageRequest, family: ModelFamily) -> Iterator[Problem]:
+    fields = body_fields(request)
+    if not isinstance(request, VariationRequest):
+        yield from _check_prompt(request.prompt, family)
+    fields.pop("prompt", None)
+    if family.params is not None and request.endpoint not in family.params:
+        yield _problem(
+            "model",
+            request.model,
+            f"a model that serves {request.endpoint}",
+            f"{family.name} has no {request.endpoint}; {_instead(request.endpoint)}",
+        )
+        return
+    n = fields.pop("n", None)
+    if n is not None:
+        yield from _check_n(n, family)
+    size = fields.pop("size", None)
+    if size is not None and family.size is not None:
+        yield from _check_size(size, family.size, family)
+    if family.params is not None:
+        rules = family.params[request.endpoint]
+        for name, value in fields.items():
+            yield from _check_param(name, value, rules.get(name), family)
+    if not family.sends_response_format and fields.get("response_format") == "url":
+        yield _problem(
+            "response_format",
+            "url",
+            "b64_json",
+            f"{family.name} sends no URLs; leave response_format out and use image.save() or read()",
+        )
+    yield from _check_combinations(fields, n, family)
+
+
+def _instead(endpoint: Endpoint) -> str:
+    if endpoint == "variations":
+        return "use edit() with a prompt that describes the variation you want"
+    return "choose a GPT Image model"
+
+
+def _check_prompt(prompt: object, family: ModelFamily) -> Iterator[Problem]:
+    longest = family.max_prompt_chars
+    allowed = f"1 to {longest:,} characters" if longest else "at least 1 character"
+    if not isinstance(prompt, str):
+        yield _problem("prompt", prompt, "a string", "pass the description as str")
+    elif not prompt.strip():
+        yield _problem("prompt", prompt, allowed, "describe the picture that you want")
+    elif longest is not None and len(prompt) > longest:
+        yield Problem(
+            field="prompt",
+            value=len(prompt),
+            limit=longest,
+            message=f"prompt has {len(prompt):,} characters; {family.name} takes {allowed}: shorten it",
+        )
+
+
+def _check_n(n: object, family: ModelFamily) -> Iterator[Problem]:
+    if not _is_int(n) or not 1 <= n <= family.max_n:  # type: ignore[operator]
+        yield _problem(
+            "n", n, f"a whole number from 1 to {family.max_n}", f"the limit of {family.name}"
+        )
+
+
+def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Iterator[Problem]:
+    if size in rule.names:
+        return
+    names = ", ".join(rule.names)
+    match = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    if rule.multiple_px is None:
+        yield _problem("size", size, names, f"the sizes of {family.name}")
+    elif match is None:
+        yield _problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
+    else:
+        width, height = int(match[1]), int(match[2])
+        if reason := _size_reason(width, height, rule):
+            yield _problem("size", size, reason, f"a bound of {family.name}")
+
+
+def _size_reason(width: int, height: int, rule: SizeRule) -> str | None:
+    """Return the bound that a free size breaks, None if it breaks none."""
+    step = rule.multiple_px or 1
+    longest, shortest = max(width, height), min(width, height)
+    if width % step or height % step:
+        nearest = f"{_nearest(width, step)}x{_nearest(height, step)}"
+        return f"width and height divisible by {step} (the nearest is {nearest})"
+    if longest > rule.max_edge_px:
+        return f"edges of at most {rule.max_edge_px} pixels"
+    if longest > rule.max_ratio * shortest:
+        return f"a ratio between 1:{rule.max_ratio:g} and {rule.max_ratio:g}:1"
+    if not rule.min_pixels <= width * height <= rule.max_pixels:
+        return f"{rule.min_pixels:,} to {rule.max_pixels:,} pixels (this is {width * height:,})"
+    return None
+
+
+def _nearest(value: int, step: int) -> int:
+    return max(step, math.floor(value / step + 0.5) * step)
+
+
+def _check_param(
+    name: str, value: object, rule: Rule | None, family: ModelFamily
+) -> Iterator[Problem]:
+    match rule:
+        case None if name == "response_format" and not family.sends_response_format:
+            rule = Choice(("url", "b64_json"))
+            if value not in rule.values:
+                yield _problem(name, value, "b64_json", f"the only format of {family.name}")
+        case None:
+            yield _problem(
+                name,
+                value,
+                "left out",
+                f"{family.name} does not take it; if your server does, pass it in extra_body",
+            )
+        case Choice(values):
+            if value not in values:
+                yield _problem(name, value, ", ".join(values), f"the choices of {family.name}")
+        case IntRange(low, high):
+            if not _is_int(value) or not low <= value <= high:  # type: ignore[operator]
+                yield _problem(name, value, f"{low} to {high}", f"the range of {family.name}")
+        case AnyValue():
+            pass
+
+
+def _check_combinations(
+    fields: Mapping[str, Any], n: object, family: ModelFamily
+) -> Iterator[Problem]:
+    """Rules between fields; they are GPT Image's and hold where the family knows the fields.
+
+    https://platform.openai.com/docs/guides/image-generation (read 2026-11-20)
+    """
+    if family.params is None or family.sends_response_format:
+        return
+    output = fields.get("output_format", "png")
+    if fields.get("background") == "transparent" and output not in ("png", "webp"):
+        yield _problem("background", "transparent", "output_format png or webp", f"not {output}")
+    if "output_compression" in fields and output not in ("webp", "jpeg"):
+        yield _problem(
+            "output_compression",
+            fields["output_compression"],
+            "output_format webp or jpeg",
+            f"{output} is not compressed with loss; leave it out or change output_format",
+        )
+    for name in ("frame_count", "frame_duration_ms"):
+        if name in fields and output != "gif":
+            yield _problem(name, fields[name], "output_format gif", f"not {output}")
+    if ("svg" in fields) != (output == "svg"):
+        yield _problem("svg", fields.get("svg"), "both svg= and output_format='svg'", "or neither")
+    elif output == "svg" and not (isinstance(fields["svg"], Mapping) and "model" in fields["svg"]):
+        yield _problem("svg", fields["svg"], "{'model': …}", "svg output needs its model")
+    if output == "svg" and n not in (None, 1):
+        yield _problem("n", n, 1, "svg output makes one image a request")
+
+
+def check_inputs(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
+    """Return the rules that the image inputs break."""
+    return list(_check_inputs(request, family, inputs))
+
+
+def _check_inputs(
+    request: ImageRequest, family: ModelFamily, inputs: InputInfos
+) -> Iterator[Problem]:
+    rule = family.image
+    if rule is None or not inputs.images:
+        return
+    if len(inputs.images) > rule.max_count:
+        yield _problem(
+            "image",
+            len(inputs.images),
+            f"at most {rule.max_count} image{'s' if rule.max_count > 1 else ''}",
+            f"a limit of {family.name}",
+        )
+    for index, info in enumerate(inputs.images):
+        name = "image" if len(inputs.images) == 1 else f"image[{index}]"
+        yield from _check_image(name, info, rule, family)
+    first = inputs.images[0]
+    if inputs.mask is not None and family.mask is not None:
+        yield from _check_overlay("mask", inputs.mask, first, family.mask)
+    if inputs.markup is not None:
+        yield from _check_markup(inputs, first, family)
+    if (
+        request.endpoint == "edits"
+        and rule.alpha_without_mask
+        and inputs.mask is None
+        and not first.has_alpha
+    ):
+        yield _problem(
+            "image",
+            "an opaque image",
+            "transparency of its own, or a mask",
+            "without a mask the transparent area of the image says where to edit: pass mask=, "
+            "or an image with an alpha channel",
+        )
+
+
+def _check_image(
+    name: str, info: ImageInfo, rule: ImageRule, family: ModelFamily
+) -> Iterator[Problem]:
+    if info.format not in rule.formats:
+        formats = ", ".join(rule.formats)
+        yield _problem(name, info.format, formats, f"the formats of {family.name}; convert it")
+    if info.size_bytes >= rule.below_bytes:
+        yield _size_problem(name, info, rule.below_bytes)
+    if rule.square and info.width != info.height:
+        yield _problem(
+            name,
+            f"{info.width}x{info.height}",
+            "a square",
+            "crop or pad it to equal width and height",
+        )
+
+
+def _check_overlay(
+    name: str, info: ImageInfo, first: ImageInfo, rule: MaskRule
+) -> Iterator[Problem]:
+    if info.format != "png":
+        yield _problem(name, info.format, "png", "save it as PNG with an alpha channel")
+    if info.size_bytes >= rule.below_bytes:
+        yield _size_problem(name, info, rule.below_bytes)
+    if (info.width, info.height) != (first.width, first.height):
+        yield _problem(
+            name,
+            f"{info.width}x{info.height}",
+            f"{first.width}x{first.height}, as the image",
+            "resize it to the image",
+        )
+    if not info.has_alpha:
+        yield _problem(
+            name,
+            "no alpha channel",
+            "an alpha channel",
+            "its fully transparent area says where to edit: save it with transparency (RGBA)",
+        )
+
+
+def _check_markup(inputs: InputInfos, first: ImageInfo, family: ModelFamily) -> Iterator[Problem]:
+    if family.params is not None and "markup" not in family.params.get("edits", {}):
+        yield _problem("markup", "given", "left out", f"{family.name} does not take it")
+        return
+    if inputs.mask is not None:
+        yield _problem("markup", "given with mask", "either markup or mask", "leave one out")
+    markup = inputs.markup
+    if markup is not None and family.mask is not None:
+        turned = first
+        if first.format == "jpeg" and (markup.width, markup.height) == (first.height, first.width):
+            # The server compares after EXIF orientation, which may turn a photo by 90 degrees.
+            turned = attrs.evolve(first, width=first.height, height=first.width)
+        yield from _check_overlay("markup", markup, turned, family.mask)
+
+
+def _size_problem(name: str, info: ImageInfo, below_bytes: int) -> Problem:
+    return Problem(
+        field=name,
+        value=info.size_bytes,
+        limit=below_bytes,
+        message=(
+            f"{name} has {info.size_bytes:,} bytes; it must be smaller than {below_bytes:,} bytes: "
+            "make it smaller or compress it better"
+        ),
+    )
+
+
+def _problem(field: str, value: object, limit: object, advice: str) -> Problem:
+    shown = repr(value)
+    if len(shown) > 80:
+        shown = f"{shown[:77]}..."
+    return Problem(
+        field=field,
+        value=value,
+        limit=limit,
+        message=f"{field} is {shown}; it must be {limit} ({advice})",
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,249 @@
+"""The records of what a user asks for, and the types of its image inputs.
+
+Types only: limits are data in `imagesdk.models.profiles` and are checked in `imagesdk.models.checks`.
+Fields are spelled as on the wire. A field that is None is left out of the request, and the server's
+default applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+import attrs
+
+__all__ = (
+    "BinaryReader",
+    "EditRequest",
+    "Endpoint",
+    "GenerateRequest",
+    "ImageInfo",
+    "ImageInput",
+    "ImageRequest",
+    "InputInfos",
+    "NamedImage",
+    "PathLike",
+    "PictureObject",
+    "VariationRequest",
+    "body_fields",
+    "file_fields",
+)
+
+Endpoint: TypeAlias = Literal["generations", "edits", "variations"]
+
+
+class BinaryReader(Protocol):
+    """A binary file object: ``open(path, "rb")``, BytesIO, an upload of a web framework."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return at most *size* bytes, ``b""`` at the end."""
+        ...
+
+
+class PathLike(Protocol):
+    """A path: `pathlib.Path`, `os.DirEntry` and whatever else `os.fspath` takes."""
+
+    def __fspath__(self) -> str:
+        """Return the path as text."""
+        ...
+
+
+class PictureObject(Protocol):
+    """The part of ``PIL.Image.Image`` that is used: enough to encode it as PNG."""
+
+    @property
+    def mode(self) -> str:
+        """Pixel format, for example ``"RGBA"``."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        ...
+
+    def save(self, fp: Any, format: str | None = ..., **params: Any) -> None:  # noqa: A002, ANN401
+        """Encode the image into a file."""
+        ...
+
+
+NamedImage: TypeAlias = tuple[
+    str | None, bytes | bytearray | memoryview | PathLike | BinaryReader, str | None
+]
+"""(filename, content, MIME type); None lets the bytes decide."""
+
+ImageInput: TypeAlias = (
+    bytes | bytearray | memoryview | str | PathLike | BinaryReader | NamedImage | PictureObject
+)
+"""An image: bytes, a path, a data URL, a binary file object, (filename, content, MIME type), a PIL image.
+
+A `BytesIO` is sent whole, as ``getvalue()`` gives it, wherever its position is. Other file objects are
+sent from their current position and are never closed.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class ImageInfo:
+    """What the header of an image file says, read without decoding a pixel.
+
+    Attributes:
+        format: ``"png"``, ``"jpeg"``, ``"webp"`` or ``"gif"``.
+        width: In pixels.
+        height: In pixels.
+        has_alpha: True if it has an alpha channel or a transparent palette entry or colour.
+        size_bytes: Size of the file.
+    """
+
+    format: str
+    width: int
+    height: int
+    has_alpha: bool
+    size_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class InputInfos:
+    """The headers of a request's image inputs.
+
+    Attributes:
+        images: In the order in which they were given.
+        mask: None without a mask.
+        markup: None without a markup.
+    """
+
+    images: tuple[ImageInfo, ...] = ()
+    mask: ImageInfo | None = None
+    markup: ImageInfo | None = None
+
+
+@attrs.frozen
+class GenerateRequest:
+    """Text to image: ``POST /images/generations``.
+
+    Attributes:
+        prompt: The wanted picture. The more detailed, the more likely it is to be what you want.
+        model: None for the session's model.
+        n: Number of images, any number from 1 up: more than one request may carry is split.
+        size: ``"1024x1024"`` and so on; smaller is faster.
+        quality: For example ``"low"``, ``"high"``, ``"auto"``.
+        style: dall-e-3 only: ``"vivid"`` or ``"natural"``.
+        response_format: ``"url"`` or ``"b64_json"``; not sent to GPT Image models, which always send b64_json.
+        background: ``"transparent"`` (png and webp only), ``"opaque"`` or ``"auto"``.
+        moderation: ``"low"`` or ``"auto"``.
+        output_format: ``"png"``, ``"jpeg"`` or ``"webp"``; ``"gif"`` and ``"svg"`` need preview access.
+        output_compression: 0 to 100, for webp and jpeg.
+        complexity: ``"low"``, ``"medium"`` or ``"high"``.
+        frame_count: 2 to 16, for gif.
+        frame_duration_ms: Milliseconds a frame, for gif.
+        svg: Options of svg output: ``{"model": …, "reasoning": {"effort": …}}``.
+        safety_identifier: A stable, anonymous identifier of your end user.
+        user: The older name of safety_identifier.
+        extra_body: Further fields for the body; they win over the fields above.
+        extra_headers: Further headers of the request.
+    """
+
+    endpoint: ClassVar[Endpoint] = "generations"
+
+    prompt: str
+    model: str | None = attrs.field(default=None, kw_only=True)
+    n: int | None = attrs.field(default=None, kw_only=True)
+    size: str | None = attrs.field(default=None, kw_only=True)
+    quality: str | None = attrs.field(default=None, kw_only=True)
+    style: str | None = attrs.field(default=None, kw_only=True)
+    response_format: str | None = attrs.field(default=None, kw_only=True)
+    background: str | None = attrs.field(default=None, kw_only=True)
+    moderation: str | None = attrs.field(default=None, kw_only=True)
+    output_format: str | None = attrs.field(default=None, kw_only=True)
+    output_compression: int | None = attrs.field(default=None, kw_only=True)
+    complexity: str | None = attrs.field(default=None, kw_only=True)
+    frame_count: int | None = attrs.field(default=None, kw_only=True)
+    frame_duration_ms: int | None = attrs.field(default=None, kw_only=True)
+    svg: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    safety_identifier: str | None = attrs.field(default=None, kw_only=True)
+    user: str | None = attrs.field(default=None, kw_only=True)
+    extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
+
+
+@attrs.frozen
+class EditRequest:
+    """Edit or combine images: ``POST /images/edits``.
+
+    Attributes:
+        image: The image, or up to 16 for GPT Image models. Classic: square PNG smaller than 4 MiB; without
+            a mask its own transparent area is edited.
+        prompt: The full new image, not just the erased area.
+        mask: PNG with the size of the (first) image. Where its alpha is 0 the image is edited; what
+            colour the rest of the mask has does not matter.
+        markup: GPT Image 2.5: transparent PNG with the size of the image, drawn instructions; not with mask.
+        input_fidelity: ``"high"`` or ``"low"``.
+
+    The other attributes are those of `GenerateRequest`.
+    """
+
+    endpoint: ClassVar[Endpoint] = "edits"
+
+    image: ImageInput | Sequence[ImageInput] = attrs.field(repr=False)
+    prompt: str
+    mask: ImageInput | None = attrs.field(default=None, kw_only=True, repr=False)
+    markup: ImageInput | None = attrs.field(default=None, kw_only=True, repr=False)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    n: int | None = attrs.field(default=None, kw_only=True)
+    size: str | None = attrs.field(default=None, kw_only=True)
+    quality: str | None = attrs.field(default=None, kw_only=True)
+    response_format: str | None = attrs.field(default=None, kw_only=True)
+    background: str | None = attrs.field(default=None, kw_only=True)
+    input_fidelity: str | None = attrs.field(default=None, kw_only=True)
+    output_format: str | None = attrs.field(default=None, kw_only=True)
+    output_compression: int | None = attrs.field(default=None, kw_only=True)
+    complexity: str | None = attrs.field(default=None, kw_only=True)
+    frame_count: int | None = attrs.field(default=None, kw_only=True)
+    frame_duration_ms: int | None = attrs.field(default=None, kw_only=True)
+    svg: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    safety_identifier: str | None = attrs.field(default=None, kw_only=True)
+    user: str | None = attrs.field(default=None, kw_only=True)
+    extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
+
+
+@attrs.frozen
+class VariationRequest:
+    """Variations of an image: ``POST /images/variations``, served by classic servers only.
+
+    Attributes:
+        image: Square PNG smaller than 4 MiB.
+
+    The other attributes are those of `GenerateRequest`.
+    """
+
+    endpoint: ClassVar[Endpoint] = "variations"
+
+    image: ImageInput = attrs.field(repr=False)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    n: int | None = attrs.field(default=None, kw_only=True)
+    size: str | None = attrs.field(default=None, kw_only=True)
+    response_format: str | None = attrs.field(default=None, kw_only=True)
+    user: str | None = attrs.field(default=None, kw_only=True)
+    extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
+
+
+ImageRequest: TypeAlias = GenerateRequest | EditRequest | VariationRequest
+
+_FILES = ("image", "mask", "markup")
+_NOT_IN_BODY = frozenset((*_FILES, "extra_body", "extra_headers"))
+
+
+def body_fields(request: ImageRequest) -> dict[str, Any]:
+    """Return the fields of the body that were given, by their wire names, without files and extras."""
+    values = {
+        a.name: getattr(request, a.name)
+        for a in attrs.fields(type(request))
+        if a.name not in _NOT_IN_BODY
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def file_fields(request: ImageRequest) -> tuple[str, ...]:
+    """Return the names of the fields of the request's type that take image files."""
+    names = {a.name for a in attrs.fields(type(request))}
+    return tuple(name for name in _FILES if name in names)
