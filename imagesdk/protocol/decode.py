@@ -1,0 +1,169 @@
+"""Read a successful answer of the Images API.
+
+The answer is fed in pieces and comes out as an `Answer`: images that are decoded, or URLs, and what
+the server says beside them. Unknown fields are kept, never fatal. Nothing short or broken passes
+silently: an answer that makes no sense is a `ProtocolError` that keeps what arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+import pybase64
+
+from imagesdk.errors import ProtocolError
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, redact, refusal
+
+__all__ = ("Answer", "AnswerItem", "decode_answer")
+
+_KNOWN = frozenset({"background", "created", "data", "output_format", "quality", "size", "usage"})
+_KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
+
+
+@attrs.frozen(kw_only=True)
+class AnswerItem:
+    """One image of an answer: *content* or *url*.
+
+    Attributes:
+        content: The image file, decoded.
+        url: As the server sent it.
+        revised_prompt: The prompt that the model really used.
+        extra: Fields that are not known.
+    """
+
+    content: bytes | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """An answer with at least one good image.
+
+    Attributes:
+        created: Seconds since 1970, None if the server does not say.
+        items: The good images, in the server's order.
+        broken: What is wrong with the others.
+        fields: background, output_format, quality, size and usage, as far as they are there.
+        extra: Fields that are not known.
+        headers: Names in lower case.
+    """
+
+    created: int | None
+    items: tuple[AnswerItem, ...]
+    headers: Mapping[str, str]
+    broken: tuple[ProtocolError, ...] = ()
+    fields: Mapping[str, Any] = attrs.field(factory=dict)
+    extra: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def decode_answer(
+    status: int, headers: Mapping[str, str], body: bytes | bytearray, *, secret: str = ""
+) -> Answer:
+    """Read the body of an answer with status 2xx.
+
+    Args:
+        status: HTTP status.
+        headers: Names in lower case.
+        body: The whole body.
+        secret: The API key: blotted out of what an error keeps.
+
+    Raises:
+        ProtocolError: No image can be read from it. It was billed, so it is never sent again.
+        APIError: It is an error object, in spite of its status.
+    """
+
+    def broken(message: str) -> ProtocolError:
+        return ProtocolError(
+            f"{message} (HTTP {status}). The call may have been billed; the first "
+            f"{min(len(body), MAX_ERROR_BYTES):,} bytes are in .body",
+            status=status,
+            request_id=headers.get("x-request-id"),
+            may_be_billed=True,
+            body=redact(bytes(body[:MAX_ERROR_BYTES]), secret),
+        )
+
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        kind = headers.get("content-type", "no content type")
+        raise broken(f"The server's answer ({kind}) is no JSON: {error}") from None
+    if isinstance(data, dict) and data.get("error") and not data.get("data"):
+        error_object = refusal(status, headers, bytes(body[:MAX_ERROR_BYTES]), secret=secret)
+        error_object.may_be_billed = True
+        raise error_object
+    items = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(items, list) or not items:
+        found = "no data" if isinstance(data, dict) and items is None else _describe(items, data)
+        raise broken(f"The server's answer holds no images: {found}")
+    good: list[AnswerItem] = []
+    bad: list[ProtocolError] = []
+    for index, item in enumerate(items):
+        try:
+            good.append(_item(item))
+        except ValueError as error:
+            bad.append(broken(f"data[{index}] {error}"))
+    if not good:
+        raise bad[0]
+    created = data.get("created")
+    return Answer(
+        created=int(created) if isinstance(created, int | float) else None,
+        items=tuple(good),
+        headers=headers,
+        broken=tuple(bad),
+        fields={k: data[k] for k in _KNOWN - {"created", "data"} if data.get(k) is not None},
+        extra={k: v for k, v in data.items() if k not in _KNOWN},
+    )
+
+
+def _item(item: object) -> AnswerItem:
+    """Read one element of ``data``.
+
+    Raises:
+        ValueError: What is wrong with it, as the end of a sentence.
+    """
+    if not isinstance(item, dict):
+        raise ValueError(f"is {_describe(item)}, not an object")  # noqa: TRY004
+    encoded, url = item.get("b64_json"), item.get("url")
+    extra = {k: v for k, v in item.items() if k not in _KNOWN_ITEM}
+    revised = item.get("revised_prompt")
+    prompt = revised if isinstance(revised, str) else None
+    if isinstance(encoded, str) and encoded:
+        return AnswerItem(content=_b64decode(encoded), revised_prompt=prompt, extra=extra)
+    if isinstance(url, str) and url.startswith("data:"):
+        return AnswerItem(content=_b64decode(url), revised_prompt=prompt, extra=extra)
+    if isinstance(url, str) and url:
+        return AnswerItem(url=url, revised_prompt=prompt, extra=extra)
+    raise ValueError("has neither b64_json nor url")
+
+
+def _b64decode(text: str) -> bytes:
+    if text.startswith("data:"):  # some relays send a data URL
+        text = text.partition(",")[2]
+    try:
+        content = pybase64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"has a b64_json that is no base64: {error}") from None
+    if not content:
+        raise ValueError("has an empty b64_json")
+    return content
+
+
+def _describe(value: object, whole: object = None) -> str:
+    if value is None and whole is not None:
+        return _describe(whole)
+    match value:
+        case None:
+            return "null"
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "an object"
+        case str():
+            return "a string"
+        case _:
+            return f"{value!r}"

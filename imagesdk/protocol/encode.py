@@ -1,0 +1,144 @@
+"""Turn a request record into the method, path, headers and body that a server understands.
+
+Generations are JSON, edits and variations are forms. One image is the field ``image``, several are
+``image[]``: servers refuse a repeated ``image`` (https://github.com/openai/openai-ruby/pull/311) and
+some refuse ``image[]`` for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from imagesdk.models.profiles import ModelFamily
+from imagesdk.models.requests import ImageRequest, body_fields
+from imagesdk.protocol.multipart import FilePart, MultipartBody, Source, encode_multipart
+
+__all__ = ("BytesBody", "InputFile", "WireRequest", "encode")
+
+
+@attrs.frozen(kw_only=True)
+class BytesBody:
+    """A small body that is held in memory.
+
+    Attributes:
+        content_type: Value of the Content-Type header.
+        data: The bytes.
+    """
+
+    content_type: str
+    data: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Exact length of the body."""
+        return len(self.data)
+
+    @property
+    def segments(self) -> tuple[bytes | Source, ...]:
+        """The body as one segment."""
+        return (self.data,)
+
+
+@attrs.frozen(kw_only=True)
+class InputFile:
+    """An image input that is ready to be sent.
+
+    Attributes:
+        field: ``"image"``, ``"mask"`` or ``"markup"``.
+        filename: Name for the server.
+        content_type: MIME type, from the bytes.
+        source: The bytes.
+    """
+
+    field: str
+    filename: str
+    content_type: str
+    source: Source
+
+
+@attrs.frozen(kw_only=True)
+class WireRequest:
+    """An HTTP request without the server's origin and without credentials.
+
+    Attributes:
+        method: ``"POST"``, or ``"GET"`` for downloads.
+        path: Relative to base_url, without a leading slash; or an absolute URL.
+        headers: Names as they are sent.
+        body: None for GET.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: BytesBody | MultipartBody | None
+
+    @property
+    def replayable(self) -> bool:
+        """True if the body can be sent more than once."""
+        if self.body is None:
+            return True
+        return all(isinstance(s, bytes) or s.replayable for s in self.body.segments)
+
+
+def encode(
+    request: ImageRequest, family: ModelFamily, files: Sequence[InputFile], *, boundary: str
+) -> WireRequest:
+    """Encode *request* for one attempt.
+
+    Args:
+        request: Arguments left at None are omitted.
+        family: Says whether ``response_format`` may be sent.
+        files: The image inputs, in the order of the request.
+        boundary: For a form: see `imagesdk.protocol.multipart.encode_multipart`.
+    """
+    fields = body_fields(request)
+    if not family.sends_response_format:
+        fields.pop("response_format", None)
+    fields |= request.extra_body or {}
+    body: BytesBody | MultipartBody
+    if request.endpoint == "generations":
+        body = BytesBody(content_type="application/json", data=msgspec.json.encode(fields))
+    else:
+        body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
+    headers = {"Accept": "application/json", **(request.extra_headers or {})}
+    return WireRequest(method="POST", path=f"images/{request.endpoint}", headers=headers, body=body)
+
+
+def _file_parts(files: Sequence[InputFile]) -> list[FilePart]:
+    several = sum(file.field == "image" for file in files) > 1
+    return [
+        FilePart(
+            name="image[]" if several and file.field == "image" else file.field,
+            filename=file.filename,
+            content_type=file.content_type,
+            source=file.source,
+        )
+        for file in files
+    ]
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Spell nested fields as forms do: ``svg[reasoning][effort]``."""
+    flat: list[tuple[str, str]] = []
+    for key, value in fields.items():
+        name = f"{prefix}[{key}]" if prefix else key
+        match value:
+            case None:
+                pass
+            case Mapping():
+                flat += _flatten(value, name)
+            case list() | tuple():
+                flat += ((f"{name}[]", _scalar(item)) for item in value)
+            case _:
+                flat.append((name, _scalar(value)))
+    return flat
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
