@@ -1,0 +1,360 @@
+"""Turn whatever a user calls an image into bytes that can be sent, again and again if need be.
+
+Each input becomes an `InputFile`: a name, a MIME type that comes from the bytes, and a source that
+yields the same bytes for every attempt. Files are read in pieces in a thread and are never held
+whole; a caller's file object is never closed, and is read by offset, so that several parts of a
+call can read it side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, cast
+
+import attrs
+import pybase64
+
+from imagesdk.errors import InvalidImageError
+from imagesdk.models.requests import ImageInfo, ImageInput
+from imagesdk.protocol.encode import InputFile
+from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe
+
+__all__ = ("ResolvedInput", "as_list", "resolve")
+
+_PIECE_BYTES = 256 * 1024
+_MAX_STREAM_BYTES = 64 * 1024 * 1024
+_PNG_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})
+
+
+@attrs.frozen(kw_only=True)
+class ResolvedInput:
+    """An image input that can be sent.
+
+    Attributes:
+        file: What is sent.
+        info: What its header says; None if it is no image that we know.
+        problem: Why info is None.
+    """
+
+    file: InputFile
+    info: ImageInfo | None
+    problem: InvalidImageError | None = None
+
+
+def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+    """Return the images of an ``image`` argument: one, or a sequence of several.
+
+    A tuple is (filename, content, MIME type) if it looks like that, else several images.
+    """
+    if isinstance(image, list) or (isinstance(image, tuple) and not _is_named(image)):
+        return list(image)
+    return [cast("ImageInput", image)]
+
+
+def _is_named(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 3
+        and (value[0] is None or isinstance(value[0], str))
+        and (value[2] is None or str(value[2]).startswith(("image/", "application/")))
+    )
+
+
+async def resolve(name: str, value: ImageInput) -> ResolvedInput:
+    """Make one image input ready to be sent.
+
+    Args:
+        name: ``"image"``, ``"image[1]"``, ``"mask"`` or ``"markup"``, for messages and file names.
+        value: See `imagesdk.ImageInput`.
+
+    Raises:
+        InvalidImageError: It cannot be sent at all: nothing there, not readable, empty.
+    """
+    filename: str | None = None
+    content_type: str | None = None
+    if _is_named(value):
+        filename, value, content_type = cast("tuple[Any, Any, Any]", value)
+    source: MemorySource | FileSource
+    own_name: str | None = None
+    if isinstance(value, bytes | bytearray | memoryview | io.BytesIO):
+        source = _from_memory(name, value)
+    elif isinstance(value, str) and value.startswith("data:"):
+        source = _from_data_url(name, value)
+    else:  # everything else may block
+        source, own_name = await asyncio.to_thread(_from_blocking, name, value)
+    info, problem = await _probe(name, source)
+    suffix_of = info.format if info is not None else None
+    file = InputFile(
+        field=name.partition("[")[0],
+        filename=_filename(filename or own_name or name.partition("[")[0], suffix_of),
+        content_type=MIME_TYPES[info.format]
+        if info is not None
+        else content_type or "application/octet-stream",
+        source=source,
+    )
+    return ResolvedInput(file=file, info=info, problem=problem)
+
+
+async def _probe(
+    name: str, source: MemorySource | FileSource
+) -> tuple[ImageInfo | None, InvalidImageError | None]:
+    if source.size_bytes == 0:
+        raise _unusable(name, f"{source.label} is empty (0 bytes)", source.hint)
+    try:
+        if isinstance(source, MemorySource):
+            return probe(source.read_at, source.size_bytes), None
+        return await asyncio.to_thread(_probe_file, source), None
+    except ValueError as error:
+        hint = "pass a PNG, JPEG or WebP file"
+        return None, _unusable(name, f"{source.label} {error}", hint)
+
+
+def _probe_file(source: FileSource) -> ImageInfo:
+    with closing(source.open()) as reader:
+        return probe(reader.read_at, source.size_bytes)
+
+
+def _unusable(name: str, what: str, hint: str) -> InvalidImageError:
+    message = f"{name}: {what}; {hint}" if hint else f"{name}: {what}"
+    return InvalidImageError(
+        message, field=name, value=what, limit="an image file", problems=(message,)
+    )
+
+
+def _filename(given: str, kind: str | None) -> str:
+    """Return a name whose suffix agrees with the bytes: servers look at either."""
+    if kind is None:
+        return given
+    stem, dot, suffix = given.rpartition(".")
+    known = {"png", "jpg", "jpeg", "webp", "gif", "bin", "tmp"}
+    if dot and stem and suffix.lower() in {"jpeg" if kind == "jpeg" else kind, SUFFIXES[kind][1:]}:
+        return given
+    return (stem if dot and stem and suffix.lower() in known else given) + SUFFIXES[kind]
+
+
+# Memory ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class MemorySource:
+    """Bytes that are in memory; sent in slices, without a copy."""
+
+    data: memoryview = attrs.field(repr=False)
+    label: str = "the image"
+    hint: str = ""
+    replayable: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """Number of bytes."""
+        return self.data.nbytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes by offset."""
+        return bytes(self.data[offset : offset + size])
+
+    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+        """Yield the bytes in slices."""
+        for start in range(0, self.data.nbytes, _PIECE_BYTES):
+            yield self.data[start : start + _PIECE_BYTES]
+
+
+def _from_memory(name: str, value: bytes | bytearray | memoryview | io.BytesIO) -> MemorySource:
+    if isinstance(value, io.BytesIO):
+        # All of it, wherever its position is, as the guide does it with getvalue(), which shares
+        # the buffer: https://platform.openai.com/docs/guides/images (2023)
+        data, label = memoryview(value.getvalue()), "the BytesIO"
+    elif isinstance(value, bytearray):  # may change while it is sent
+        data, label = memoryview(bytes(value)), "the bytearray"
+    elif isinstance(value, memoryview):
+        data, label = value if value.contiguous else memoryview(value.tobytes()), "the memory"
+    else:
+        data, label = memoryview(value), "the bytes object"
+    hint = f"pass the bytes of an image file as {name}"
+    return MemorySource(data=data.cast("B"), label=label, hint=hint)
+
+
+def _from_data_url(name: str, url: str) -> MemorySource:
+    head, comma, payload = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise _unusable(name, "the data URL is not 'data:<type>;base64,<data>'", "")
+    try:
+        data = pybase64.b64decode(payload, validate=True)
+    except ValueError as error:
+        raise _unusable(name, f"the data URL holds no base64: {error}", "") from None
+    return MemorySource(data=memoryview(data), label="the data URL")
+
+
+# Files ----------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """An open file that is read by offset, counted from *start*; used in threads."""
+
+    def __init__(
+        self, file: IO[bytes], *, start: int = 0, lock: threading.Lock | None = None
+    ) -> None:
+        self._file = file
+        self._start = start
+        self._borrowed = lock is not None
+        self._lock = lock or threading.Lock()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on."""
+        with self._lock:  # parts of a call that is split read the same file side by side
+            self._file.seek(self._start + offset)
+            return self._file.read(size)
+
+    def close(self) -> None:
+        """Close the file, unless it is the caller's."""
+        if not self._borrowed:
+            self._file.close()
+
+
+@attrs.frozen(kw_only=True)
+class FileSource:
+    """A file on disk, or a file object; read in pieces, in a thread.
+
+    Attributes:
+        name: Name of the input, for messages.
+        label: What it is, for messages.
+        hint: What to do if it is empty.
+        size_bytes: Number of bytes.
+        open: Opens it; blocks.
+    """
+
+    name: str
+    label: str
+    hint: str = ""
+    size_bytes: int
+    open: Callable[[], _Reader] = attrs.field(repr=False)
+    replayable: bool = True
+
+    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+        """Yield the bytes in pieces; a file that became shorter ends the call."""
+        try:
+            reader = await asyncio.to_thread(self.open)
+        except OSError as error:
+            raise self._changed(f"can no longer be opened: {error.strerror}") from None
+        sent = 0
+        try:
+            while sent < self.size_bytes:
+                size = min(_PIECE_BYTES, self.size_bytes - sent)
+                piece = await asyncio.to_thread(reader.read_at, sent, size)
+                if not piece:
+                    left = f"{sent:,} of {self.size_bytes:,} bytes are left"
+                    raise self._changed(f"became shorter: {left}")
+                sent += len(piece)
+                yield piece
+        finally:
+            await asyncio.shield(asyncio.to_thread(reader.close))
+
+    def _changed(self, what: str) -> InvalidImageError:
+        return _unusable(
+            self.name, f"{self.label} {what}", "it must not change while a call uses it"
+        )
+
+
+def _from_blocking(name: str, value: object) -> tuple[MemorySource | FileSource, str | None]:
+    """Open a path, a file object or a picture; runs in a thread."""
+    if isinstance(value, str | os.PathLike):
+        return _from_path(name, value)
+    if _is_picture(value):
+        return _from_picture(name, value), None
+    if callable(getattr(value, "read", None)):
+        return _from_file(name, cast("IO[bytes]", value))
+    raise _unusable(
+        name,
+        f"{type(value).__name__} is no image input",
+        "pass bytes, a path, a binary file object, a data URL, (filename, content, type) or a PIL image",
+    )
+
+
+def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, str]:
+    text = os.fspath(value)
+    if text.startswith(("http://", "https://")):
+        raise _unusable(name, "a URL is no file", "download it first and pass the bytes")
+    path = Path(text)
+    label = f"the file {text!r}"
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise _unusable(name, f"{label} does not exist", f"looked in {Path.cwd()}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _unusable(name, f"{label} cannot be read: {reason}", "") from None
+    source = FileSource(
+        name=name,
+        label=label,
+        size_bytes=size,
+        open=lambda: _Reader(path.open("rb")),
+    )
+    return source, path.name
+
+
+def _from_file(name: str, file: IO[bytes]) -> tuple[MemorySource | FileSource, str | None]:
+    label = "the file object"
+    raw_name = getattr(file, "name", None)
+    own_name = Path(raw_name).name if isinstance(raw_name, str) else None
+    if getattr(file, "closed", False):
+        raise _unusable(name, f"{label} is closed", "pass it before it is closed")
+    if isinstance(cast("object", file.read(0)), str):
+        raise _unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
+    try:
+        start = file.tell()
+        size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+    except (AttributeError, OSError):
+        return _from_stream(name, file), own_name
+    hint = f"it is at its end, position {start:,}: call seek(0) first" if start else ""
+    lock = threading.Lock()
+    source = FileSource(
+        name=name,
+        label=label,
+        hint=hint,
+        size_bytes=max(0, size),
+        open=lambda: _Reader(file, start=start, lock=lock),
+    )
+    return source, own_name
+
+
+def _from_stream(name: str, file: IO[bytes]) -> MemorySource:
+    """Keep what can be read only once, a pipe or a socket: its length is needed, and each attempt reads it."""
+    data = bytearray()
+    while piece := file.read(_PIECE_BYTES):
+        data += piece
+        if len(data) > _MAX_STREAM_BYTES:
+            raise _unusable(
+                name,
+                f"the stream is longer than {_MAX_STREAM_BYTES:,} bytes",
+                "save it to a file and pass the path",
+            )
+    return MemorySource(data=memoryview(data), label="the stream")
+
+
+# Pictures -------------------------------------------------------------------------------------
+
+
+def _is_picture(value: object) -> bool:
+    return all(hasattr(value, attribute) for attribute in ("mode", "size", "save", "convert"))
+
+
+def _from_picture(name: str, picture: Any) -> MemorySource:  # noqa: ANN401 - PIL is not a dependency
+    """Encode a PIL image as PNG; modes that PNG or the servers do not take are converted."""
+    label = "the PIL image"
+    buffer = io.BytesIO()
+    try:
+        if picture.mode not in _PNG_MODES:
+            has_alpha = picture.mode in ("PA", "La", "RGBa") or "transparency" in picture.info
+            picture = picture.convert("RGBA" if has_alpha else "RGB")
+        picture.save(buffer, format="PNG")
+    except (OSError, ValueError) as error:
+        raise _unusable(name, f"{label} cannot be encoded as PNG: {error}", "") from error
+    return MemorySource(data=buffer.getbuffer(), label=label)
