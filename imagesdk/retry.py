@@ -1,0 +1,232 @@
+"""The failure table as a pure policy, and the tenacity adapter that carries it out.
+
+What a failed exchange means decides what happens next (`classify`):
+
+=============== ====================================================== ==========================
+class           examples                                               sent again?
+=============== ====================================================== ==========================
+not_sent        refused, DNS, TLS, reset before the body was written   yes
+throttled       429                                                    the limiter waits, no attempt is used up
+failed          500, 502, 503, 529, 408, 409, 425 with an answer       yes, Retry-After as the minimum
+ambiguous       reset after the body was written, 504, 520..524        once, then `AmbiguousError`
+still_running   no answer in time                                      no: it is probably still made, and billed
+unusable        200 with bad JSON, bad base64, no data                 never: it was billed
+final           400, 401, 403, 404, 413, 422, moderation, quota        never
+=============== ====================================================== ==========================
+
+Backoff is full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias
+
+import attrs
+from tenacity import AsyncRetrying, RetryCallState
+
+from imagesdk.errors import (
+    APIError,
+    ConfigurationError,
+    ConnectError,
+    ImageSDKError,
+    ProtocolError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    TransportError,
+)
+from imagesdk.protocol.headers import should_retry
+
+__all__ = (
+    "FailureClass",
+    "Outcome",
+    "RetryContext",
+    "RetryPolicy",
+    "classify",
+    "may_be_billed",
+    "retrying",
+)
+
+FailureClass: TypeAlias = Literal[
+    "not_sent", "throttled", "failed", "ambiguous", "still_running", "unusable", "final"
+]
+
+Outcome: TypeAlias = FailureClass | Literal["ok"]
+"""How an exchange ended."""
+
+_FAILED_STATUSES = frozenset({408, 409, 425, 500, 502, 503, 529})
+# A gateway cut the connection to a server that may go on: nginx 504, Cloudflare 520 to 524.
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+_AMBIGUOUS_STATUSES = frozenset({504, *range(520, 525)})
+_MAY_BE_BILLED = frozenset({"ambiguous", "still_running", "unusable"})
+
+
+def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
+    """Return what a failed exchange means for the images and for the money."""
+    match error:
+        case ConnectError() | TransportError(phase="connect" | "send"):
+            return "not_sent"
+        case RequestTimeoutError():
+            return "still_running"
+        case TransportError():
+            return "ambiguous"
+        case RateLimitError():
+            return "throttled"
+        case ServerError(status=status) if status in _FAILED_STATUSES:
+            return "failed"
+        case ServerError(status=status) if status in _AMBIGUOUS_STATUSES:
+            return "ambiguous"
+        case ProtocolError():
+            return "unusable"
+        case APIError(may_be_billed=True):
+            return "unusable"
+        case _:
+            return "final"
+
+
+def may_be_billed(outcome: Outcome) -> bool:
+    """Return True if an exchange failed and the server may charge for it all the same."""
+    return outcome in _MAY_BE_BILLED
+
+
+@attrs.frozen
+class RetryPolicy:
+    """What to do when an exchange fails.
+
+    Attributes:
+        max_attempts: HTTP exchanges a call may use, 1 or more; a 429 that the limiter waits for does not count.
+        attempt_timeout: Seconds for one exchange, None for what the call's ``timeout`` leaves. A server
+            that is slower is probably still working, and will bill: keep it above the slowest image.
+        ambiguous: What to do when the server may have made, and billed, the images although no answer
+            arrived: send again ``"once"``, ``"never"`` or ``"always"`` (within *max_attempts*).
+        backoff: Seconds; the first pause is a random time up to this, and it doubles.
+        max_backoff: Seconds; longest pause, unless the server asks for more.
+    """
+
+    max_attempts: int = 3
+    attempt_timeout: float | None = attrs.field(default=None, kw_only=True)
+    ambiguous: Literal["once", "never", "always"] = attrs.field(default="once", kw_only=True)
+    backoff: float = attrs.field(default=0.5, kw_only=True)
+    max_backoff: float = attrs.field(default=8.0, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ConfigurationError(f"max_attempts is {self.max_attempts!r}; it must be 1 or more")
+        if self.ambiguous not in ("once", "never", "always"):
+            raise ConfigurationError(
+                f"ambiguous is {self.ambiguous!r}; it must be 'once', 'never' or 'always'"
+            )
+        if self.attempt_timeout is not None and self.attempt_timeout <= 0:
+            raise ConfigurationError(
+                f"attempt_timeout is {self.attempt_timeout!r}; it must be above 0 seconds, or None"
+            )
+
+    def allows(self, error: ImageSDKError, context: RetryContext) -> bool:
+        """Return True if the call may be sent again after *error*."""
+        failure = classify(error)
+        if not context.replayable:
+            return False
+        if failure == "throttled" and context.max_pause is not None:
+            return _waits_for(error, context)
+        said = should_retry(error.headers) if isinstance(error, APIError) else None
+        if said is not None:
+            again = said
+        elif failure == "ambiguous":
+            again = self.ambiguous == "always" or (
+                self.ambiguous == "once" and context.ambiguous_failures <= 1
+            )
+        elif failure == "still_running":
+            again = self.ambiguous == "always"
+        else:
+            again = failure in ("not_sent", "failed", "throttled")
+        return again and context.counted_attempts < self.max_attempts
+
+    def delay(self, error: ImageSDKError, context: RetryContext, jitter: float) -> float:
+        """Return the seconds to wait before the next exchange.
+
+        Args:
+            error: How the last one failed.
+            context: The call.
+            jitter: A random number from 0 to 1.
+        """
+        if classify(error) == "throttled" and context.max_pause is not None:
+            return 0.0  # the ticket waits in the limiter instead
+        longest = min(self.max_backoff, self.backoff * 2.0 ** (context.counted_attempts - 1))
+        return max(error.retry_after or 0.0, 0.0) + jitter * longest
+
+
+def _waits_for(error: ImageSDKError, context: RetryContext) -> bool:
+    """Return True if the limiter will wait out a 429."""
+    if isinstance(error, APIError) and should_retry(error.headers) is False:
+        return False
+    pause = error.retry_after or 0.0
+    if context.max_pause is not None and pause > context.max_pause:
+        return False
+    return context.remaining is None or pause < context.remaining
+
+
+class RetryContext(Protocol):
+    """What the policy needs to know about a call."""
+
+    @property
+    def counted_attempts(self) -> int:
+        """Exchanges so far, without those that a limiter waits for."""
+        ...
+
+    @property
+    def ambiguous_failures(self) -> int:
+        """Exchanges so far that may have been billed."""
+        ...
+
+    @property
+    def replayable(self) -> bool:
+        """True if the body can be sent again."""
+        ...
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the call's deadline, None without one."""
+        ...
+
+    @property
+    def max_pause(self) -> float | None:
+        """Longest pause that the limiter waits out after a 429, None if it does not handle 429."""
+        ...
+
+
+def retrying(
+    policy: RetryPolicy,
+    context: RetryContext,
+    before_retry: Callable[[ImageSDKError, float], None],
+) -> AsyncRetrying:
+    """Return the tenacity object that drives one call.
+
+    Args:
+        policy: Decides.
+        context: The call.
+        before_retry: Called with the error and the seconds to wait, before each wait.
+    """
+
+    def last_error(state: RetryCallState) -> ImageSDKError | None:
+        error = state.outcome.exception() if state.outcome else None
+        return error if isinstance(error, ImageSDKError) else None
+
+    def again(state: RetryCallState) -> bool:
+        error = last_error(state)
+        return error is not None and policy.allows(error, context)
+
+    def wait(state: RetryCallState) -> float:
+        error = last_error(state)
+        return policy.delay(error, context, random.random()) if error else 0.0  # noqa: S311
+
+    def stop(state: RetryCallState) -> bool:
+        return context.remaining is not None and state.upcoming_sleep >= context.remaining
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = last_error(state)
+        if error is not None:
+            before_retry(error, state.upcoming_sleep)
+
+    return AsyncRetrying(reraise=True, retry=again, wait=wait, stop=stop, before_sleep=before_sleep)
