@@ -1,0 +1,223 @@
+"""The transport over aiohttp: the only client module that imports it.
+
+It follows no redirects, keeps no cookies, reads no proxy settings from the environment, retries
+nothing, and turns every exception of aiohttp into one of ours. aiohttp's exceptions can hold the
+request's headers, with the key in them: they are chained without their tracebacks, and those that
+hold headers are not chained at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from imagesdk.errors import (
+    ConnectError,
+    ImageSDKError,
+    InvalidRequestError,
+    Phase,
+    RequestTimeoutError,
+    ResponseInterruptedError,
+)
+from imagesdk.protocol.encode import BytesBody, WireRequest
+from imagesdk.protocol.multipart import MultipartBody, Source
+from imagesdk.transport.base import Progress, Reply
+
+__all__ = ("AiohttpTransport",)
+
+_READ_BYTES = 256 * 1024
+_KEEPALIVE = 4.0
+"""Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
+POST on a connection that has just died cannot be told from one that the server has taken."""
+_CONNECT_TIMEOUT = 30.0
+
+
+class AiohttpTransport:
+    """Send requests with an `aiohttp.ClientSession`.
+
+    Args:
+        client_session: A session to borrow: it is not closed, and its own settings for proxies, TLS
+            and connections hold. None makes one at the first request and closes it in `aclose`.
+    """
+
+    def __init__(self, client_session: aiohttp.ClientSession | None = None) -> None:
+        self._session = client_session
+        self._owned = client_session is None
+
+    @asynccontextmanager
+    async def send(
+        self,
+        request: WireRequest,
+        *,
+        credentials: Mapping[str, str],
+        progress: Progress,
+        connect_timeout: float | None = None,
+    ) -> AsyncGenerator[Reply, None]:
+        """Send one request; see `imagesdk.transport.base.Transport.send`."""
+        body = _BodyPayload(request.body, progress) if request.body is not None else None
+        outcome = await self._open(request, body, credentials, connect_timeout)
+        if isinstance(outcome, Exception):
+            # Raised outside of the handler: nothing of aiohttp's is in its context.
+            source_failed = body.failure if body is not None else None
+            raise source_failed or _translate(outcome, progress.phase, request)
+        response = outcome
+        try:
+            yield _AiohttpReply(response, request)
+        finally:
+            # A connection with unread bytes cannot be used again; close() drops it then.
+            response.close() if not response.content.is_eof() else response.release()
+
+    async def aclose(self) -> None:
+        """Close the session, unless it was borrowed."""
+        if self._owned and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def _open(
+        self,
+        request: WireRequest,
+        body: _BodyPayload | None,
+        credentials: Mapping[str, str],
+        connect_timeout: float | None,
+    ) -> aiohttp.ClientResponse | Exception:
+        if self._session is None:
+            self._session = _make_session()
+        try:
+            return await self._session.request(
+                request.method,
+                request.path,
+                headers={**request.headers, **credentials},
+                data=body,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=connect_timeout or _CONNECT_TIMEOUT
+                ),
+            )
+        except Exception as error:  # noqa: BLE001 - the caller turns each into one of ours
+            return error
+
+
+def _make_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        # The limiter bounds what is in flight, not the pool.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=True,
+        read_bufsize=_READ_BYTES,
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+
+
+class _BodyPayload(Payload):
+    """A body that is written from its segments, and knows how much of it is gone."""
+
+    _autoclose = True  # it owns no file handle
+
+    def __init__(self, body: BytesBody | MultipartBody, progress: Progress) -> None:
+        super().__init__(body, content_type=body.content_type)
+        self.failure: ImageSDKError | None = None
+        self._body = body
+        self._progress = progress
+
+    @property
+    def size(self) -> int:
+        """Exact length of the body."""
+        return self._body.size_bytes
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return a description, for aiohttp's debugging."""
+        del encoding, errors
+        return f"<body of {self.size} bytes>"
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body, made afresh from its sources."""
+        self._progress.phase = "send"
+        for segment in self._body.segments:
+            if isinstance(segment, bytes):
+                await writer.write(segment)
+            else:
+                await self._write_source(writer, segment)
+        self._progress.phase = "receive"
+
+    async def _write_source(self, writer: AbstractStreamWriter, source: Source) -> None:
+        try:
+            async for chunk in source.chunks():
+                await writer.write(chunk)
+        except ImageSDKError as error:  # aiohttp would hide it behind one of its own
+            self.failure = error
+            raise
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the body; its length is always exact."""
+        del content_length
+        await self.write(writer)
+
+
+class _AiohttpReply:
+    """An answer of aiohttp."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: WireRequest) -> None:
+        self._response = response
+        self._request = request
+        self.status = response.status
+        self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body."""
+        try:
+            return await self._response.content.readany()
+        except Exception as error:  # noqa: BLE001 - turned into one of ours below
+            outcome = error
+        failure = _translate(outcome, "receive", self._request, self.status)
+        failure.request_id = self.headers.get("x-request-id")
+        raise failure
+
+
+def _translate(
+    error: Exception, phase: Phase, request: WireRequest, status: int | None = None
+) -> ImageSDKError:
+    """Return our exception for one that came out of aiohttp."""
+    ours = _ours(error, phase, request.path.partition("?")[0], status)
+    if not isinstance(error, aiohttp.ClientResponseError):  # its repr shows the request's headers
+        ours.__cause__ = error.with_traceback(None)
+        error.__context__ = None
+    return ours
+
+
+def _ours(  # noqa: PLR0911 - a table
+    error: Exception, phase: Phase, where: str, status: int | None
+) -> ImageSDKError:
+    said = str(error) or type(error).__name__
+    match error:
+        case aiohttp.ServerTimeoutError() | asyncio.TimeoutError() if phase == "connect":
+            return ConnectError(f"no connection to {where} in time: {said}")
+        case aiohttp.ServerTimeoutError() | asyncio.TimeoutError():
+            return RequestTimeoutError(f"no answer from {where} in time", phase=phase)
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return ConnectError(f"the TLS connection to {where} cannot be trusted or made: {said}")
+        case aiohttp.ClientConnectorError():
+            return ConnectError(f"no connection to {where}: {said}")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return InvalidRequestError(f"{where!r} is no URL that can be asked: {said}")
+        case ValueError() if phase == "connect":
+            return InvalidRequestError(
+                f"the request's headers cannot be sent: {type(error).__name__}"
+            )
+        case aiohttp.ClientError() | OSError() if phase == "connect":
+            return ConnectError(f"the connection to {where} was lost before anything was sent")
+        case _:
+            doing = "the request was sent" if phase == "send" else "the answer was awaited or read"
+            return ResponseInterruptedError(
+                f"the connection to {where} broke while {doing}: {said}",
+                phase=phase,
+                status=status,
+            )

@@ -1,0 +1,105 @@
+"""What the pipeline asks of a transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from imagesdk.errors import PayloadTooLargeError, Phase
+from imagesdk.protocol.encode import WireRequest
+
+__all__ = ("Progress", "Reply", "Transport", "read_all")
+
+
+@attrs.define
+class Progress:
+    """How far one exchange has come; the transport moves it on.
+
+    Attributes:
+        phase: ``"connect"`` until the first byte is written, ``"send"`` until the last one is, then
+            ``"receive"``: from there on the server may make, and bill, images.
+    """
+
+    phase: Phase = "connect"
+
+
+class Reply(Protocol):
+    """An answer whose head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers with their names in lower case."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body, decompressed, as it arrives; ``b""`` at its end.
+
+        Raises:
+            ResponseInterruptedError: It broke off.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """Carries requests to one server."""
+
+    def send(
+        self,
+        request: WireRequest,
+        *,
+        credentials: Mapping[str, str],
+        progress: Progress,
+        connect_timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send one request and receive the head of its answer; leaving the block releases the connection.
+
+        Args:
+            request: Its path is absolute here: a URL with scheme and host.
+            credentials: Headers that hold secrets: they are sent, and never shown or kept.
+            progress: Moved on as the exchange goes.
+            connect_timeout: Seconds to open the connection, None for the transport's own default.
+
+        Raises:
+            TransportError: No answer arrived; its phase says how far the exchange came.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the transport owns."""
+        ...
+
+
+async def read_all(reply: Reply, limit_bytes: int, *, cut: bool = False) -> bytearray:
+    """Return the body of *reply*.
+
+    Args:
+        reply: The answer.
+        limit_bytes: Most bytes that are read.
+        cut: Return the first *limit_bytes* of a longer body, instead of raising.
+
+    Raises:
+        PayloadTooLargeError: The body is longer.
+    """
+    body = bytearray()
+    while piece := await reply.read():
+        body += piece
+        if len(body) > limit_bytes:
+            if cut:
+                del body[limit_bytes:]
+                break
+            raise PayloadTooLargeError(
+                f"the answer is larger than {limit_bytes:,} bytes; reading was stopped",
+                status=reply.status,
+                request_id=reply.headers.get("x-request-id"),
+                may_be_billed=True,
+                limit_bytes=limit_bytes,
+            )
+    return body
