@@ -1,0 +1,240 @@
+"""Make a request ready to be sent, and put the answers of its parts together."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from imagesdk.client.config import Endpoint, check_extra_headers
+from imagesdk.client.downloads import expiry
+from imagesdk.client.results import Fetch, Image, ImagesResponse
+from imagesdk.errors import (
+    Attempt,
+    ImageSDKError,
+    InvalidImageError,
+    InvalidRequestError,
+    PartialResultError,
+)
+from imagesdk.inputs import ResolvedInput, as_list, resolve
+from imagesdk.models.checks import Problem, check, check_total
+from imagesdk.models.profiles import ModelFamily
+from imagesdk.models.requests import ImageInput, ImageRequest, InputInfos, file_fields
+from imagesdk.protocol.decode import Answer
+from imagesdk.protocol.encode import InputFile, WireRequest, encode
+
+__all__ = ("Validate", "find_problems", "join", "judge", "resolve_inputs", "split", "wire_request")
+
+Validate: TypeAlias = Literal["error", "warn", "off"]
+
+
+async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
+    """Make the image inputs of a request ready to be sent, in the order of its fields.
+
+    Raises:
+        InvalidImageError: One cannot be sent at all.
+    """
+    named: list[tuple[str, ImageInput]] = []
+    for field in file_fields(request):
+        value = getattr(request, field)
+        if value is None and field != "image":
+            continue
+        images = as_list(value) if field == "image" else [value]
+        if not images:
+            raise InvalidImageError(
+                "image is an empty list; pass at least one image", field="image", value=0
+            )
+        named += (
+            (field if len(images) == 1 else f"{field}[{index}]", image)
+            for index, image in enumerate(images)
+        )
+    return [await resolve(name, value) for name, value in named]
+
+
+def split(request: ImageRequest, most: int) -> list[ImageRequest]:
+    """Return the requests that together ask for n images, each for at most *most*."""
+    total = request.n
+    if not isinstance(total, int) or total <= most:
+        return [request]
+    sizes = [most] * (total // most) + [total % most] * (total % most > 0)
+    return [attrs.evolve(request, n=size) for size in sizes]
+
+
+def find_problems(
+    request: ImageRequest,
+    parts: Sequence[ImageRequest],
+    family: ModelFamily,
+    inputs: Sequence[ResolvedInput],
+) -> list[Problem]:
+    """Return the rules that a request breaks, before and after it is split."""
+    total = check_total(request.n)
+    part = attrs.evolve(parts[0], n=None) if total else parts[0]
+    return [*total, *check(part, family, _infos(inputs))]
+
+
+def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequence[Problem]) -> None:
+    """Raise, warn or ignore, as *validate* says.
+
+    Raises:
+        InvalidRequestError: The first problem, with the others as notes.
+    """
+    if validate == "off":
+        return
+    unreadable = [entry.problem for entry in inputs if entry.problem is not None]
+    messages = (*(str(error) for error in unreadable), *(p.message for p in problems))
+    if not messages:
+        return
+    if validate == "warn":
+        for message in messages:
+            warnings.warn(f"sent all the same: {message}", UserWarning, stacklevel=4)
+        return
+    error: InvalidRequestError
+    if unreadable:
+        error = unreadable[0]
+    else:
+        first = problems[0]
+        kind = InvalidImageError if first.is_about_an_image else InvalidRequestError
+        error = kind(first.message, field=first.field, value=first.value, limit=first.limit)
+    error.problems = messages
+    for message in messages[1:]:
+        error.add_note(message)
+    raise error
+
+
+def wire_request(
+    part: ImageRequest,
+    family: ModelFamily,
+    files: Sequence[InputFile],
+    endpoint: Endpoint,
+    user_agent: str,
+) -> WireRequest:
+    """Encode one part, with the headers that are the same for each of its attempts.
+
+    Raises:
+        InvalidRequestError: A value cannot be put into JSON.
+        ConfigurationError: A header cannot be sent.
+    """
+    check_extra_headers(part.extra_headers or {})
+    try:
+        wire = encode(part, family, files, boundary=secrets.token_hex(16))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"the request holds a value that cannot be sent: {error}", field="extra_body"
+        ) from None
+    headers = {"User-Agent": user_agent, "Idempotency-Key": uuid.uuid4().hex, **wire.headers}
+    return attrs.evolve(wire, path=f"{endpoint.base_url}/{wire.path}", headers=headers)
+
+
+def join(
+    wanted: int,
+    answers: Sequence[Answer | BaseException],
+    attempts: tuple[Attempt, ...],
+    *,
+    fetch: Fetch,
+    keep_partial: bool,
+) -> ImagesResponse:
+    """Put the parts' answers together; keep what was paid for when some are missing.
+
+    Args:
+        wanted: Number of images that were asked for.
+        answers: One for each part, in order.
+        attempts: Of all parts.
+        fetch: Downloads an image.
+        keep_partial: Return fewer images than wanted, instead of raising.
+
+    Raises:
+        ImageSDKError: The first error, if no part succeeded.
+        PartialResultError: Some images are missing.
+    """
+    good: list[Answer] = []
+    errors: list[ImageSDKError] = []
+    for answer in answers:
+        if isinstance(answer, Answer):
+            good.append(answer)
+            errors += answer.broken
+        elif isinstance(answer, ImageSDKError):
+            errors.append(answer)
+        else:
+            raise answer
+    if not good:
+        for other in errors[1:]:
+            errors[0].add_note(f"another part of the call failed, too: {other}")
+        raise errors[0]
+    result = _response(good, attempts, fetch)
+    if len(result.data) >= wanted or keep_partial:
+        return result
+    why = "; ".join(str(error) for error in errors) or "the server sent fewer, without a reason"
+    raise PartialResultError(
+        f"{len(result.data)} of {wanted} images arrived; they are in .result. Missing: {why}",
+        request_id=result.request_id,
+        attempts=attempts,
+        may_be_billed=any(error.may_be_billed for error in errors),
+        result=result,
+        errors=tuple(errors),
+        requested=wanted,
+    )
+
+
+def _response(
+    answers: Sequence[Answer], attempts: tuple[Attempt, ...], fetch: Fetch
+) -> ImagesResponse:
+    first = answers[0]
+    data = tuple(
+        Image(
+            url=item.url,
+            revised_prompt=item.revised_prompt,
+            expires_at=expiry(item.url, answer.created) if item.url is not None else None,
+            extra=item.extra,
+            content=item.content,
+            fetch=fetch,
+        )
+        for answer in answers
+        for item in answer.items
+    )
+    usages = [answer.fields["usage"] for answer in answers if "usage" in answer.fields]
+    return ImagesResponse(
+        created=first.created,
+        data=data,
+        usage=_sum(usages) if usages else None,
+        background=first.fields.get("background"),
+        output_format=first.fields.get("output_format"),
+        quality=first.fields.get("quality"),
+        size=first.fields.get("size"),
+        request_id=first.headers.get("x-request-id"),
+        headers=first.headers,
+        attempts=attempts,
+        extra=first.extra,
+    )
+
+
+def _sum(usages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Add token counts up, also those that are nested."""
+    if len(usages) == 1:
+        return usages[0]
+    total: dict[str, Any] = {}
+    for usage in usages:
+        for key, value in usage.items():
+            if isinstance(value, Mapping):
+                total[key] = _sum([total.get(key, {}), value])
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                total[key] = total.get(key, 0) + value
+            else:
+                total.setdefault(key, value)
+    return total
+
+
+def _infos(inputs: Sequence[ResolvedInput]) -> InputInfos:
+    """Return the headers of the inputs that could be read."""
+
+    def of(field: str) -> list[Any]:
+        return [e.info for e in inputs if e.file.field == field and e.info is not None]
+
+    return InputInfos(
+        images=tuple(of("image")),
+        mask=next(iter(of("mask")), None),
+        markup=next(iter(of("markup")), None),
+    )

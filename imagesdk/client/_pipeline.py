@@ -1,0 +1,324 @@
+"""Carry one call through limiter, retry and transport: the only place where the three meet.
+
+Nothing here sleeps with a connection open: an attempt's connection, permit and slot are given back
+before any backoff and before any wait for the limiter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import attrs
+
+from imagesdk.errors import (
+    AmbiguousError,
+    Attempt,
+    ConfigurationError,
+    ImageSDKError,
+    LimiterUnavailableError,
+    RateLimitTooLongError,
+    RequestTimeoutError,
+)
+from imagesdk.events import (
+    Admitted,
+    Attempted,
+    Done,
+    Event,
+    Failed,
+    Queued,
+    Retrying,
+    Throttled,
+)
+from imagesdk.limiters.base import Limiter, Priority, Ticket
+from imagesdk.protocol.decode import Answer, decode_answer
+from imagesdk.protocol.encode import WireRequest
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
+from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retrying
+from imagesdk.transport.base import Progress, Transport, read_all
+
+__all__ = ("Call", "Pipeline")
+
+_log = logging.getLogger("imagesdk")
+_IN_THREAD_BYTES = 256 * 1024
+"""Answers from this size on are decoded in a thread, so that the event loop stays free."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Call:
+    """One HTTP call with all its attempts; what the retry policy asks about it.
+
+    Attributes:
+        number: Number of the call within its session.
+        endpoint: For events.
+        model: For events.
+        cost: Images that it asks for.
+        wire: What is sent, the same for every attempt.
+        timeout: Seconds from the first admission to the end, None for any time.
+        max_wait: Seconds that the first admission may take, None for any time.
+        priority: In the limiter's queue.
+        max_body_bytes: Longest answer that is accepted.
+        max_pause: See `imagesdk.limiters.base.Limiter.max_pause`.
+    """
+
+    number: int
+    endpoint: str
+    model: str | None
+    cost: int
+    wire: WireRequest
+    timeout: float | None
+    max_wait: float | None
+    priority: Priority
+    max_body_bytes: int
+    max_pause: float | None
+    attempts: list[Attempt] = attrs.field(factory=list, init=False)
+    waited: float = attrs.field(default=0.0, init=False)
+    admitted_at: float | None = attrs.field(default=None, init=False)
+
+    @property
+    def counted_attempts(self) -> int:
+        """Exchanges so far, without those that the limiter waits for."""
+        free = "throttled" if self.max_pause is not None else None
+        return sum(attempt.outcome != free for attempt in self.attempts)
+
+    @property
+    def ambiguous_failures(self) -> int:
+        """Exchanges so far that may have been billed."""
+        return sum(attempt.outcome == "ambiguous" for attempt in self.attempts)
+
+    @property
+    def replayable(self) -> bool:
+        """True if the body can be sent again."""
+        return self.wire.replayable
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, None without one."""
+        if self.timeout is None or self.admitted_at is None:
+            return None
+        return self.admitted_at + self.timeout - asyncio.get_running_loop().time()
+
+
+@attrs.define
+class _Exchange:
+    """What is known of one attempt while it runs."""
+
+    started: float
+    progress: Progress = attrs.field(factory=Progress)
+    status: int | None = None
+    request_id: str | None = None
+
+
+@attrs.define(kw_only=True, eq=False)
+class Pipeline:
+    """Send calls to one server.
+
+    Attributes:
+        transport: Carries the requests.
+        limiter: Admits them.
+        policy: Decides what happens when one fails.
+        credentials: Headers with secrets.
+        secret: The API key, blotted out of what the server sends.
+        slots: Bounds the exchanges in flight, None for any number.
+        on_event: Told of every step; None costs nothing.
+    """
+
+    transport: Transport
+    limiter: Limiter
+    policy: RetryPolicy
+    credentials: Mapping[str, str]
+    secret: str = attrs.field(repr=False)
+    slots: asyncio.Semaphore | None
+    on_event: Callable[[Event], None] | None
+    closed: bool = False
+
+    async def run(self, call: Call) -> Answer:
+        """Return the answer to *call*.
+
+        Raises:
+            ImageSDKError: It failed for good, with ``attempts`` filled in.
+        """
+        ticket = self.limiter.ticket(
+            call.cost,
+            priority=call.priority,
+            max_wait=call.max_wait,
+            on_queued=lambda position: self._emit(call, Queued, cost=call.cost, position=position),
+        )
+        retry = retrying(
+            self.policy, call, lambda error, delay: self._before_retry(call, error, delay)
+        )
+        deadline = asyncio.timeout(None)
+        try:
+            async with deadline:
+                answer: Answer = await retry(self._attempt, call, ticket, deadline)
+        except ImageSDKError as error:
+            raised = self._final(call, error)
+        except TimeoutError:
+            raised = self._final(call, self._out_of_time(call))
+        else:
+            self._emit_done(call, answer)
+            return answer
+        self._emit(
+            call,
+            Failed,
+            error=type(raised).__name__,
+            message=str(raised),
+            may_be_billed=raised.may_be_billed,
+            attempts=len(call.attempts),
+        )
+        raise raised
+
+    async def _attempt(self, call: Call, ticket: Ticket, deadline: asyncio.Timeout) -> Answer:
+        """Make one HTTP exchange."""
+        loop = asyncio.get_running_loop()
+        queued_at = loop.time()
+        async with AsyncExitStack() as stack:
+            if self.slots is not None:
+                await stack.enter_async_context(self.slots)
+            await stack.enter_async_context(ticket)
+            if self.closed:
+                raise ConfigurationError("the session is closed; a closed session sends nothing")
+            now = loop.time()
+            if call.admitted_at is None:
+                call.admitted_at = now
+                if call.timeout is not None:
+                    deadline.reschedule(now + call.timeout)
+            call.waited += now - queued_at
+            self._emit(call, Admitted, waited=now - queued_at)
+            return await self._exchange(call)
+
+    async def _exchange(self, call: Call) -> Answer:
+        """Send the request, read the answer, and record how it went."""
+        exchange = _Exchange(asyncio.get_running_loop().time())
+        failure: ImageSDKError
+        try:
+            async with asyncio.timeout(self.policy.attempt_timeout):
+                answer = await self._send(call, exchange)
+        except ImageSDKError as error:
+            failure = error
+        except TimeoutError:  # the attempt's own
+            failure = RequestTimeoutError(
+                f"no answer within attempt_timeout, {self.policy.attempt_timeout:g} s",
+                phase=exchange.progress.phase,
+            )
+        except asyncio.CancelledError:  # the call's deadline, or the caller's wish
+            sent = exchange.progress.phase == "receive"
+            self._record(call, exchange, "still_running" if sent else "not_sent", "cancelled")
+            raise
+        else:
+            self._record(call, exchange, "ok", None)
+            return answer
+        self._record(call, exchange, classify(failure), str(failure))
+        raise failure
+
+    async def _send(self, call: Call, exchange: _Exchange) -> Answer:
+        sending = self.transport.send(
+            call.wire, credentials=self.credentials, progress=exchange.progress
+        )
+        async with sending as reply:
+            status, headers = reply.status, reply.headers
+            exchange.status, exchange.request_id = status, headers.get("x-request-id")
+            if status >= 300:
+                body = await read_all(reply, MAX_ERROR_BYTES, cut=True)
+                raise refusal(status, headers, bytes(body), secret=self.secret)
+            body = await read_all(reply, call.max_body_bytes)
+        return await self._decode(status, headers, body)
+
+    async def _decode(self, status: int, headers: Mapping[str, str], body: bytearray) -> Answer:
+        if len(body) < _IN_THREAD_BYTES:
+            return decode_answer(status, headers, body, secret=self.secret)
+        return await asyncio.to_thread(decode_answer, status, headers, body, secret=self.secret)
+
+    def _record(self, call: Call, exchange: _Exchange, outcome: Outcome, error: str | None) -> None:
+        attempt = Attempt(
+            number=len(call.attempts) + 1,
+            outcome=outcome,
+            elapsed=asyncio.get_running_loop().time() - exchange.started,
+            status=exchange.status,
+            request_id=exchange.request_id,
+            error=error,
+            may_be_billed=may_be_billed(outcome),
+        )
+        call.attempts.append(attempt)
+        if attempt.may_be_billed:
+            _log.warning(
+                "images.%s call %d, attempt %d may have been billed although it failed: %s",
+                call.endpoint,
+                call.number,
+                attempt.number,
+                attempt.error,
+            )
+        self._emit(call, Attempted, **attrs.asdict(attempt))
+
+    def _before_retry(self, call: Call, error: ImageSDKError, delay: float) -> None:
+        if classify(error) == "throttled" and call.max_pause is not None:
+            pause = self.limiter.snapshot().paused
+            self._emit(call, Throttled, pause=pause, message=str(error))
+        else:
+            self._emit(call, Retrying, delay=delay, reason=classify(error))
+
+    def _out_of_time(self, call: Call) -> RequestTimeoutError:
+        last = call.attempts[-1] if call.attempts else None
+        running = last is not None and last.outcome == "still_running"
+        advice = (
+            "the server is probably still working and will bill: raise timeout"
+            if running
+            else "it had not been sent: raise timeout"
+        )
+        return RequestTimeoutError(
+            f"the call was not done within its timeout, {call.timeout:g} s "
+            f"({len(call.attempts)} attempts); {advice}",
+            phase="receive" if running else "connect",
+        )
+
+    def _final(self, call: Call, error: ImageSDKError) -> ImageSDKError:
+        """Complete the error that the caller gets."""
+        if isinstance(error, (RateLimitTooLongError, ConfigurationError, LimiterUnavailableError)):
+            return error
+        billed = error.may_be_billed or any(attempt.may_be_billed for attempt in call.attempts)
+        final = error
+        if classify(error) == "ambiguous":
+            final = AmbiguousError(
+                f"it is not known whether the images were made, and billed: {error}. Look at the "
+                "account's usage before you send it again",
+                status=error.status,
+                error=error.error,
+                request_id=error.request_id,
+                retry_after=error.retry_after,
+            )
+            final.__cause__ = error
+        final.attempts = tuple(call.attempts)
+        final.may_be_billed = billed
+        for attempt in call.attempts[:-1]:
+            final.add_note(
+                f"attempt {attempt.number}: {attempt.outcome} after {attempt.elapsed:.2f} s: "
+                f"{attempt.error}"
+            )
+        return final
+
+    def _emit_done(self, call: Call, answer: Answer) -> None:
+        started = call.admitted_at or 0.0
+        self._emit(
+            call,
+            Done,
+            images=len(answer.items),
+            elapsed=asyncio.get_running_loop().time() - started,
+            waited=call.waited,
+            attempts=len(call.attempts),
+        )
+
+    def _emit(self, call: Call, kind: type[Event], **fields: Any) -> None:  # noqa: ANN401
+        if self.on_event is not None:
+            self.emit(kind(call=call.number, endpoint=call.endpoint, model=call.model, **fields))
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener; what it raises is logged, and the call goes on."""
+        if self.on_event is None:
+            return
+        try:
+            self.on_event(event)
+        except Exception:  # noqa: BLE001 - a listener must not cost a paid image
+            _log.exception("on_event failed on %s; the call goes on", type(event).__name__)

@@ -1,0 +1,225 @@
+"""Read a session's settings: arguments first, then the environment.
+
+The only module that reads environment variables, with the names that the official SDK uses:
+``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID``.
+https://github.com/openai/openai-python (read 2026-11-20)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from imagesdk.errors import ConfigurationError
+from imagesdk.limiters.base import Limiter, NoLimiter
+from imagesdk.limiters.local import ImageLimiter
+from imagesdk.models.profiles import ServerProfile, profile_for_host, profile_named
+
+__all__ = (
+    "DEFAULT_BASE_URL",
+    "Endpoint",
+    "Hidden",
+    "check_extra_headers",
+    "origin_of",
+    "read_endpoint",
+)
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Hidden(dict[str, str]):
+    """Headers that hold a secret: nothing shows them, neither repr nor a traceback with locals."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} hidden headers>"
+
+    __str__ = __repr__
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """A server and the credentials for it.
+
+    Attributes:
+        base_url: Without a slash at its end.
+        credentials: Headers that go to the origin of base_url and nowhere else.
+        secret: The API key, ``""`` without one: for blotting it out of what the server sends.
+    """
+
+    base_url: str
+    credentials: Mapping[str, str]
+    secret: str = attrs.field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """Host of base_url."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port of base_url."""
+        return origin_of(self.base_url)
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return (scheme, host, port) of *url*: two URLs have the same origin if all three agree.
+
+    Raises:
+        ValueError: The URL has no valid port.
+    """
+    parts = urlsplit(url)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def read_endpoint(
+    *,
+    api_key: str | None,
+    base_url: str | None,
+    organization: str | None,
+    project: str | None,
+) -> Endpoint:
+    """Fill what is None from the environment, and check it.
+
+    Raises:
+        ConfigurationError: A value cannot be used; the message never shows the key.
+    """
+    url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+    key = _checked_key(api_key if api_key is not None else os.environ.get("OPENAI_API_KEY", ""))
+    if not key and urlsplit(url).hostname == urlsplit(DEFAULT_BASE_URL).hostname:
+        raise ConfigurationError(
+            "no API key: pass api_key= or set the environment variable OPENAI_API_KEY. "
+            "(To try things without one, see ``imagesdk serve``, the local emulator.)"
+        )
+    headers = Hidden()
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    for header, value, variable in (
+        ("OpenAI-Organization", organization, "OPENAI_ORG_ID"),
+        ("OpenAI-Project", project, "OPENAI_PROJECT_ID"),
+    ):
+        chosen = (value if value is not None else os.environ.get(variable, "")).strip()
+        if chosen:
+            headers[header] = _check_header(header, chosen)
+    return Endpoint(base_url=url, credentials=headers, secret=key)
+
+
+def _check_header(name: str, value: str) -> str:
+    """Return *value* if it can be sent as a header.
+
+    Raises:
+        ConfigurationError: It or its name would break the request apart; the message does not show it.
+    """
+    for text in (name, value):
+        bad = any(ord(c) < 32 or ord(c) == 127 for c in text if c != "\t")
+        if bad or not text.isprintable() or not _is_latin_1(text):
+            raise ConfigurationError(
+                f"the header {name.encode('ascii', 'replace').decode()!r} holds a line break or "
+                "another character that cannot be sent; headers are one line of Latin-1 text"
+            )
+    return value
+
+
+def check_extra_headers(headers: Mapping[str, str]) -> None:
+    """Check headers that a caller adds to a request.
+
+    Raises:
+        ConfigurationError: One cannot be sent, or is the credentials' own.
+    """
+    for name, value in headers.items():
+        _check_header(name, value)
+        if name.lower() == "authorization":
+            raise ConfigurationError(
+                "extra_headers must not hold Authorization: pass the key as api_key="
+            )
+
+
+def _is_latin_1(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked_key(key: str) -> str:
+    """Strip what comes along when a key is read from a file, and refuse what cannot be sent."""
+    key = key.strip()
+    if not key.isascii() or not all(33 <= ord(c) <= 126 for c in key):
+        raise ConfigurationError(
+            f"api_key holds characters that cannot be sent ({len(key)} characters; it must be "
+            "printable ASCII without spaces): check how it was copied"
+        )
+    return key
+
+
+def _checked_url(url: str) -> str:
+    url = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url {url!r} is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"base_url is {url!r}; it must be like {DEFAULT_BASE_URL!r}: http or https, a host, a path"
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url must not hold a user name or password: use api_key=")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url {url!r} must end with its path: no query, no fragment")
+    return url
+
+
+def choose_profile(server: ServerProfile | str | None, host: str) -> ServerProfile:
+    """Return the profile that was given, or named, or that the host selects.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+    """
+    if server is None:
+        return profile_for_host(host)
+    if isinstance(server, ServerProfile):
+        return server
+    try:
+        return profile_named(server)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def choose_limiter(
+    limiter: Limiter | None,
+    images_per_minute: float | Literal["profile"] | None,
+    profile: ServerProfile,
+) -> Limiter:
+    """Return the limiter that was given, or make one: ``"profile"`` is the server's default.
+
+    Raises:
+        ConfigurationError: Both were given, or the number is out of range.
+    """
+    if limiter is not None:
+        if images_per_minute != "profile":
+            raise ConfigurationError("pass limiter= or images_per_minute=, not both")
+        return limiter
+    if images_per_minute == "profile":
+        images_per_minute = profile.images_per_minute
+    if images_per_minute is None:
+        return NoLimiter()
+    return ImageLimiter(images_per_minute)
+
+
+def seconds(name: str, value: float | None, *, zero: bool = False) -> float | None:
+    """Return *value* if it is a time that can be waited.
+
+    Raises:
+        ConfigurationError: It is negative, or 0 where that makes no sense.
+    """
+    if value is not None and not (value > 0 or (zero and value == 0)):
+        least = "0 or more" if zero else "above 0"
+        raise ConfigurationError(f"{name} is {value!r}; it must be {least} seconds, or None")
+    return value

@@ -1,0 +1,178 @@
+"""Fetch images from the URLs that a server names.
+
+The key goes to base_url's own origin and nowhere else, redirects included. Only the download is ever
+repeated, never the generation that was paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import attrs
+
+from imagesdk.client.config import Endpoint, Hidden, origin_of
+from imagesdk.errors import (
+    ExpiredURLError,
+    ImageSDKError,
+    ProtocolError,
+    RequestTimeoutError,
+    ResponseInterruptedError,
+)
+from imagesdk.protocol.encode import WireRequest
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
+from imagesdk.retry import RetryPolicy, retrying
+from imagesdk.transport.base import Progress, Reply, Transport, read_all
+
+__all__ = ("Downloader", "expiry")
+
+_MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset({403, 404, 410})
+_LIFETIME = timedelta(hours=1)
+"""URLs expire after an hour: https://platform.openai.com/docs/guides/images (2023)"""
+_ATTEMPT_TIMEOUT = 120.0
+# A GET costs nothing, so every failure may be repeated.
+_POLICY = RetryPolicy(3, ambiguous="always")
+_COMPACT_DATE = re.compile(r"\d{8}T\d{6}Z")
+
+
+def expiry(url: str, created: int | None) -> datetime | None:
+    """Return when *url* stops working: what its signature says, or an hour after *created*.
+
+    Args:
+        url: Signed URLs of Azure (``se``), S3 and Google (``…-Date`` with ``…-Expires``) and CloudFront
+            (``Expires``) are understood.
+        created: Seconds since 1970, None if the server did not say.
+    """
+    query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    try:
+        if "se" in query:
+            moment = datetime.fromisoformat(query["se"])
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        for vendor in ("x-amz", "x-goog"):
+            date = query.get(f"{vendor}-date", "")
+            if _COMPACT_DATE.fullmatch(date) and f"{vendor}-expires" in query:
+                signed = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+                return signed + timedelta(seconds=int(query[f"{vendor}-expires"]))
+        if "expires" in query:
+            return datetime.fromtimestamp(int(query["expires"]), UTC)
+        return None if created is None else datetime.fromtimestamp(created, UTC) + _LIFETIME
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+@attrs.define(eq=False)
+class _Download:
+    """What the retry policy asks about a download."""
+
+    attempts: int = 0
+    replayable: bool = True
+    remaining: float | None = None
+    max_pause: float | None = None
+    ambiguous_failures: int = 0
+
+    @property
+    def counted_attempts(self) -> int:
+        return self.attempts
+
+
+@attrs.define(kw_only=True, eq=False)
+class Downloader:
+    """Fetch images for one session.
+
+    Attributes:
+        transport: Shared with the session.
+        endpoint: Base of relative URLs, and the only origin that gets the credentials.
+        max_bytes: Largest image that is accepted.
+        on_downloaded: Called with the size in bytes of each image.
+    """
+
+    transport: Transport
+    endpoint: Endpoint
+    max_bytes: int
+    on_downloaded: Callable[[int], None]
+
+    async def fetch(self, url: str, expires_at: datetime | None) -> bytes:
+        """Return the bytes at *url*.
+
+        Raises:
+            ExpiredURLError: The server says that it is not, or no longer, there.
+            ProtocolError: It is no URL that may be fetched.
+            TransportError: It did not arrive, in three attempts.
+        """
+        target = urljoin(f"{self.endpoint.base_url}/", url)
+        download = _Download()
+        again = retrying(_POLICY, download, lambda _error, _delay: None)
+        content: bytes = await again(self._attempt, target, expires_at, download)
+        self.on_downloaded(len(content))
+        return content
+
+    async def _attempt(self, url: str, expires_at: datetime | None, state: _Download) -> bytes:
+        state.attempts += 1
+        try:
+            async with asyncio.timeout(_ATTEMPT_TIMEOUT):
+                return await self._follow(url, expires_at)
+        except ImageSDKError:
+            raise
+        except TimeoutError:
+            message = f"the download of {_shown(url)} took longer than {_ATTEMPT_TIMEOUT:g} s"
+            raise RequestTimeoutError(message, phase="receive") from None
+
+    async def _follow(self, url: str, expires_at: datetime | None) -> bytes:
+        """Get *url*, following a few redirects; each is checked like the first."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            request = WireRequest(method="GET", path=url, headers={"Accept": "image/*"}, body=None)
+            sending = self.transport.send(
+                request, credentials=self._credentials(url), progress=Progress()
+            )
+            async with sending as reply:
+                location = reply.headers.get("location")
+                if reply.status not in _REDIRECTS or not location:
+                    return await self._content(url, reply, expires_at)
+                url = urljoin(url, location)
+        raise ProtocolError(
+            f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
+        )
+
+    def _credentials(self, url: str) -> Mapping[str, str]:
+        try:
+            origin = origin_of(url)
+        except ValueError:
+            origin = ("", "", 0)
+        if origin[0] not in ("http", "https") or not origin[1]:
+            raise ProtocolError(
+                f"the server named a URL that is not fetched: {_shown(url)}; it must be http or https"
+            )
+        return self.endpoint.credentials if origin == self.endpoint.origin else Hidden()
+
+    async def _content(self, url: str, reply: Reply, expires_at: datetime | None) -> bytes:
+        if reply.status in _GONE:
+            when = f"; it was good until {expires_at:%Y-%m-%d %H:%M:%S} UTC" if expires_at else ""
+            raise ExpiredURLError(
+                f"the image is no longer at its URL, {_shown(url)} (HTTP {reply.status}){when}. "
+                "Save images as soon as they arrive, or ask for response_format='b64_json', "
+                "which brings the image itself",
+                status=reply.status,
+                request_id=reply.headers.get("x-request-id"),
+                url=_shown(url),
+                expired_at=expires_at,
+            )
+        if not 200 <= reply.status < 300:
+            body = await read_all(reply, MAX_ERROR_BYTES, cut=True)
+            raise refusal(reply.status, reply.headers, bytes(body), secret=self.endpoint.secret)
+        content = bytes(await read_all(reply, self.max_bytes))
+        if not content:
+            raise ResponseInterruptedError(
+                f"the image at {_shown(url)} has no bytes", status=reply.status, phase="receive"
+            )
+        return content
+
+
+def _shown(url: str) -> str:
+    """Return *url* without its query, which may hold a signature, and without a user."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

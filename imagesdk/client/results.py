@@ -1,0 +1,174 @@
+"""What a call returns: handles over image bytes, wherever they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+import pybase64
+
+from imagesdk.errors import Attempt, ImageSDKError
+from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
+from imagesdk.sinks import save_as, save_new
+
+__all__ = ("Fetch", "Image", "ImagesResponse")
+
+Fetch: TypeAlias = Callable[[str, datetime | None], Awaitable[bytes]]
+
+
+def _without_query(url: str | None) -> str:
+    """Show a URL without its query, which may hold a signature."""
+    return repr(url and url.partition("?")[0])
+
+
+@attrs.define(eq=False, kw_only=True)
+class Image:
+    """One image of an answer.
+
+    Attributes:
+        url: As the server sent it, possibly relative; None if the image itself arrived.
+        revised_prompt: The prompt that the model really used, None if the server does not say.
+        expires_at: When *url* stops working (UTC): what it says itself, or an hour after creation.
+        path: Where the image was saved last, None before that.
+        extra: Fields of the answer that are not known.
+    """
+
+    url: str | None = attrs.field(default=None, repr=_without_query)
+    revised_prompt: str | None = None
+    expires_at: datetime | None = None
+    path: Path | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    _content: bytes | None = attrs.field(default=None, repr=False)
+    _fetch: Fetch | None = attrs.field(default=None, repr=False)
+
+    @property
+    def b64_json(self) -> str | None:
+        """The image as base64 text, made anew at each use; None for an image at a URL."""
+        if self._content is None or self.url is not None:
+            return None
+        return pybase64.b64encode(self._content).decode("ascii")
+
+    @property
+    def mime_type(self) -> str | None:
+        """Type of the image, from its bytes; None for an image that was not read yet, or is none."""
+        kind = sniff(self._content[:HEAD_BYTES]) if self._content is not None else None
+        return MIME_TYPES[kind] if kind else None
+
+    @property
+    def width(self) -> int | None:
+        """Width in pixels, from the bytes; None as for `mime_type`."""
+        size = dimensions(self._content) if self._content is not None else None
+        return size[0] if size else None
+
+    @property
+    def height(self) -> int | None:
+        """Height in pixels, from the bytes; None as for `mime_type`."""
+        size = dimensions(self._content) if self._content is not None else None
+        return size[1] if size else None
+
+    async def read(self) -> bytes:
+        """Return the bytes of the image file, downloading them once if it is at a URL.
+
+        Raises:
+            ExpiredURLError: The URL no longer works.
+            TransportError: The download failed; the session must still be open.
+        """
+        if self._content is None:
+            if self._fetch is None or self.url is None:
+                raise ImageSDKError("this image has no session to download it with")
+            self._content = await self._fetch(self.url, self.expires_at)
+        return self._content
+
+    async def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save the image and return the path that was written.
+
+        The file appears complete or not at all, and replaces what is there. Its suffix is that of
+        the bytes: ``cat`` and ``cat.png`` become ``cat.jpg`` if the server sent a JPEG image.
+
+        Raises:
+            ExpiredURLError: The URL no longer works.
+            OSError: The file cannot be written; the image stays readable.
+        """
+        self.path = await asyncio.to_thread(save_as, path, await self.read())
+        return self.path
+
+    async def _save_new(self, folder: str | os.PathLike[str], name: str) -> Path:
+        self.path = await asyncio.to_thread(save_new, folder, name, await self.read())
+        return self.path
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the session behind: a copy in another process can not download."""
+        state = {a.name: getattr(self, a.name) for a in attrs.fields(Image)}
+        return state | {"_fetch": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@attrs.define(eq=False, kw_only=True)
+class ImagesResponse:
+    """The images of one call, in the server's order.
+
+    Attributes:
+        created: When they were made, in seconds since 1970; None if the server does not say.
+        data: The images.
+        usage: Tokens, as the server counts them; the sum where the call was split.
+        background: As the server says.
+        output_format: As the server says; `Image.mime_type` is what the bytes say.
+        quality: As the server says.
+        size: As the server says.
+        request_id: The server's ``x-request-id``, of the first part where the call was split.
+        headers: Headers of the answer, names in lower case, of the first part.
+        attempts: The HTTP exchanges that it took, in order.
+        extra: Fields of the answer that are not known.
+    """
+
+    created: int | None
+    data: tuple[Image, ...]
+    usage: Mapping[str, Any] | None = None
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+    request_id: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    async def save(self, folder: str | os.PathLike[str], *, name: str = "image") -> list[Path]:
+        """Save all images into *folder*, made if need be, and return their paths in order.
+
+        The files are ``name-1.png``, ``name-2.png`` and so on, with the suffix that the bytes call for;
+        a name that is taken is skipped, so that nothing is ever replaced.
+
+        Args:
+            folder: Where to.
+            name: First part of the file names, without a path separator.
+
+        Raises:
+            ExpiredURLError: A URL no longer works. The other images are saved all the same.
+            OSError: A file cannot be written. The images stay readable.
+        """
+        if not name or Path(name).name != name:
+            raise ValueError(f"name is {name!r}; it must be a file name without a path")
+        # Read side by side, name in order.
+        read = await asyncio.gather(*(i.read() for i in self.data), return_exceptions=True)
+        failures = [outcome for outcome in read if isinstance(outcome, BaseException)]
+        paths = [
+            await image._save_new(folder, name)  # noqa: SLF001 - the two classes are one handle
+            for image, outcome in zip(self.data, read, strict=True)
+            if not isinstance(outcome, BaseException)
+        ]
+        if failures:
+            failures[0].add_note(
+                f"{len(paths)} of {len(self.data)} images were saved: "
+                + ", ".join(str(path) for path in paths)
+            )
+            raise failures[0]
+        return paths

@@ -1,0 +1,625 @@
+"""`ImageSession`: one object that holds the limiter, the retry policy and the connections of one key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import attrs
+
+from imagesdk.client._assembly import (
+    Validate,
+    find_problems,
+    join,
+    judge,
+    resolve_inputs,
+    split,
+    wire_request,
+)
+from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client.config import choose_limiter, choose_profile, read_endpoint, seconds
+from imagesdk.client.downloads import Downloader
+from imagesdk.client.fanout import ImageMap
+from imagesdk.client.results import ImagesResponse
+from imagesdk.errors import ConfigurationError, InvalidRequestError
+from imagesdk.events import Downloaded, Event
+from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority
+from imagesdk.models.profiles import ServerProfile, family_of
+from imagesdk.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageInput,
+    ImageRequest,
+    VariationRequest,
+)
+from imagesdk.protocol.encode import WireRequest
+from imagesdk.retry import RetryPolicy
+from imagesdk.transport.base import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ("ImageSession",)
+
+Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
+
+_MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
+_BODY_OVERHEAD_BYTES = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class _Options:
+    """The options of one call that do not go into its body."""
+
+    timeout: float | None
+    max_wait: float | None
+    priority: Priority
+    partial: Literal["raise", "return"]
+
+
+class ImageSession:
+    """Generate, edit and vary images, within the rate limit, without paying twice.
+
+    Use it as ``async with ImageSession() as images:``, or call `aclose` yourself. One session serves
+    any number of tasks of one event loop; it may be made before the loop runs.
+
+    Args:
+        api_key: None for ``OPENAI_API_KEY``. Surrounding white space is removed. Servers of your own
+            may need none.
+        base_url: None for ``OPENAI_BASE_URL``, or else OpenAI's own. With its path, as in
+            ``"http://127.0.0.1:8000/v1"``.
+        organization: None for ``OPENAI_ORG_ID``.
+        project: None for ``OPENAI_PROJECT_ID``.
+        model: Model of every call that names none. None sends no model: the classic API. OpenAI's own
+            server requires one.
+        server: A `ServerProfile`, or the name of one; None picks it by the host of base_url.
+        images_per_minute: Limit of the key in images, above 0. None for no limit of ours. Left out, the
+            server's profile decides: 50.
+        limiter: An `ImageLimiter` that several sessions share, instead of images_per_minute.
+        retry: What to do when an exchange fails.
+        timeout: Seconds from a call's first admission to its end: attempts, pauses, waits after a 429.
+            Time in the queue before that does not count. None for any time.
+        max_wait: Seconds that a call may wait in the limiter's queue; a longer wait is refused at once.
+            None for any time.
+        max_concurrency: Most exchanges in flight, None for any number.
+        validate: What to do with a request that breaks a rule of its model: ``"error"`` raises before
+            anything is sent, ``"warn"`` warns and sends, ``"off"`` sends.
+        client_session: An `aiohttp.ClientSession` to use; it is not closed.
+        transport: Another transport, for tests: see `imagesdk.testing`.
+        on_event: Called with a record of `imagesdk.events` at every step; it must return quickly.
+
+    Raises:
+        ConfigurationError: A value cannot be used, or there is no key for OpenAI's own server.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        model: str | None = None,
+        server: ServerProfile | str | None = None,
+        images_per_minute: float | Literal["profile"] | None = "profile",
+        limiter: Limiter | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = 600.0,
+        max_wait: float | None = None,
+        max_concurrency: int | None = None,
+        validate: Validate = "error",
+        client_session: aiohttp.ClientSession | None = None,
+        transport: Transport | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._endpoint = read_endpoint(
+            api_key=api_key, base_url=base_url, organization=organization, project=project
+        )
+        self._profile = choose_profile(server, self._endpoint.host)
+        self._model = model
+        self._timeout = seconds("timeout", timeout)
+        self._max_wait = seconds("max_wait", max_wait, zero=True)
+        if validate not in ("error", "warn", "off"):
+            raise ConfigurationError(
+                f"validate is {validate!r}; it must be 'error', 'warn' or 'off'"
+            )
+        self._validate = validate
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ConfigurationError(
+                f"max_concurrency is {max_concurrency!r}; it must be 1 or more"
+            )
+        self._pipeline = Pipeline(
+            transport=transport or _make_transport(client_session),
+            limiter=choose_limiter(limiter, images_per_minute, self._profile),
+            policy=retry or RetryPolicy(),
+            credentials=self._endpoint.credentials,
+            secret=self._endpoint.secret,
+            slots=asyncio.Semaphore(max_concurrency) if max_concurrency is not None else None,
+            on_event=on_event,
+        )
+        self._downloader = Downloader(
+            transport=self._pipeline.transport,
+            endpoint=self._endpoint,
+            max_bytes=_MAX_BYTES_AN_IMAGE,
+            on_downloaded=self._on_downloaded,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._user_agent = ""
+        self._calls = 0
+        self._maps: set[ImageMap[Any]] = set()
+
+    def __repr__(self) -> str:
+        state = " closed" if self._pipeline.closed else ""
+        return f"<ImageSession {self._endpoint.base_url} model={self._model!r}{state}>"
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter of the session, to share it with another one or to look at it."""
+        return self._pipeline.limiter
+
+    def snapshot(self) -> LimiterSnapshot:
+        """Return the state of the limiter: what is used, what waits, how long it pauses."""
+        return self._pipeline.limiter.snapshot()
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        size: str | None = None,
+        quality: str | None = None,
+        style: str | None = None,
+        response_format: str | None = None,
+        background: str | None = None,
+        moderation: str | None = None,
+        output_format: str | None = None,
+        output_compression: int | None = None,
+        complexity: str | None = None,
+        frame_count: int | None = None,
+        frame_duration_ms: int | None = None,
+        svg: Mapping[str, Any] | None = None,
+        safety_identifier: str | None = None,
+        user: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        priority: Priority = "interactive",
+        partial: Literal["raise", "return"] = "raise",
+    ) -> ImagesResponse:
+        """Make images from a description.
+
+        What is left at None is not sent, and the server's default applies. Which values are allowed
+        depends on the model; what breaks a rule is refused before anything is sent.
+
+        Args:
+            prompt: The wanted picture; the more detail, the more likely it is what you want. At most 1,000
+                characters for the classic API, 4,000 for dall-e-3, 32,000 for GPT Image models.
+            model: None for the session's.
+            n: Number of images, 1 or more. More than one request may carry (10; dall-e-3: 1) are split
+                into several requests that run side by side. The limiter charges n.
+            size: ``"256x256"``, ``"512x512"`` or ``"1024x1024"`` for the classic API; smaller is faster. GPT
+                Image models: ``"auto"``, ``"1024x1024"``, ``"1536x1024"``, ``"1024x1536"``; from GPT Image 2 on
+                also any ``"WxH"`` with both divisible by 16, a ratio up to 3:1, edges up to 3,840 and
+                655,360 to 8,294,400 pixels.
+            quality: GPT Image: ``"low"``, ``"medium"``, ``"high"``, ``"auto"``, from 2.5 on also ``"xhigh"`` and
+                ``"max"``. dall-e-3: ``"standard"`` or ``"hd"``.
+            style: dall-e-3: ``"vivid"`` or ``"natural"``.
+            response_format: ``"url"`` or ``"b64_json"``; GPT Image models take none and send b64_json.
+            background: ``"transparent"`` (png and webp), ``"opaque"`` or ``"auto"``.
+            moderation: ``"low"`` or ``"auto"``.
+            output_format: ``"png"``, ``"jpeg"``, ``"webp"``; ``"gif"`` and ``"svg"`` from GPT Image 2 on.
+            output_compression: 0 to 100, for jpeg and webp.
+            complexity: ``"low"``, ``"medium"`` or ``"high"`` (GPT Image 2.6).
+            frame_count: 2 to 16, for gif.
+            frame_duration_ms: 1 to 655,350 milliseconds, for gif.
+            svg: ``{"model": …, "reasoning": {"effort": …}}``, for svg.
+            safety_identifier: A stable, anonymous identifier of your end user.
+            user: The older name of safety_identifier.
+            extra_body: Further fields for the body, for what your server takes beyond this list.
+            extra_headers: Further headers.
+            timeout: Seconds from the first admission to the end; None for the session's.
+            max_wait: Seconds that the call may wait in the queue; None for the session's.
+            priority: ``"interactive"`` calls go before ``"batch"`` calls in the limiter's queue.
+            partial: When fewer than n images arrive, ``"raise"`` PartialResultError, which holds those that
+                did, or ``"return"`` them.
+
+        Returns:
+            The images. URLs are good for about an hour: save them soon.
+
+        Raises:
+            InvalidRequestError: A rule of the model is broken; nothing was sent.
+            RateLimitTooLongError: The wait would be longer than max_wait; nothing was sent.
+            APIError: The server refused; see its subclasses.
+            TransportError: No usable answer arrived.
+            AmbiguousError: The images may have been made, and billed, but no answer arrived.
+            PartialResultError: Only some of the images arrived.
+
+        Example:
+            >>> import asyncio
+            >>> from imagesdk import ImageSession
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         result = await images.generate("a white siamese cat", size="256x256")
+            ...         await result.data[0].read()
+            ...         return result.data[0].mime_type
+            >>> asyncio.run(main())
+            'image/png'
+        """
+        # https://platform.openai.com/docs/api-reference/images/create (read 2026-11-20)
+        request = GenerateRequest(
+            prompt,
+            model=model,
+            n=n,
+            size=size,
+            quality=quality,
+            style=style,
+            response_format=response_format,
+            background=background,
+            moderation=moderation,
+            output_format=output_format,
+            output_compression=output_compression,
+            complexity=complexity,
+            frame_count=frame_count,
+            frame_duration_ms=frame_duration_ms,
+            svg=svg,
+            safety_identifier=safety_identifier,
+            user=user,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+        )
+        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+
+    async def edit(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        prompt: str,
+        *,
+        mask: ImageInput | None = None,
+        markup: ImageInput | None = None,
+        model: str | None = None,
+        n: int | None = None,
+        size: str | None = None,
+        quality: str | None = None,
+        response_format: str | None = None,
+        background: str | None = None,
+        input_fidelity: str | None = None,
+        output_format: str | None = None,
+        output_compression: int | None = None,
+        complexity: str | None = None,
+        frame_count: int | None = None,
+        frame_duration_ms: int | None = None,
+        svg: Mapping[str, Any] | None = None,
+        safety_identifier: str | None = None,
+        user: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        priority: Priority = "interactive",
+        partial: Literal["raise", "return"] = "raise",
+    ) -> ImagesResponse:
+        """Edit an image where a mask is transparent, or make a new one from several.
+
+        Args:
+            image: Bytes, a path, a BytesIO (sent whole), another binary file object (sent from its
+                position, never closed), (filename, content, MIME type), a data URL or a PIL image; or a list of
+                up to 16 for GPT Image models. Classic API: a square PNG smaller than 4 MiB; without a
+                mask its own transparent area is edited, so it needs one.
+                GPT Image models: PNG, WebP or JPEG, each smaller than 50 MiB.
+            prompt: The full new image, not just the erased area. Lengths as in `generate`.
+            mask: PNG smaller than 4 MiB with an alpha channel and the size of the (first) image. Where its
+                alpha is 0 the image is edited; what colour the rest has does not matter.
+            markup: Instructions drawn on a transparent PNG of the image's size, instead of a mask (GPT
+                Image 2.5 and later).
+            model: As in `generate`.
+            n: As in `generate`.
+            size: As in `generate`.
+            quality: As in `generate`.
+            response_format: As in `generate`.
+            background: As in `generate`.
+            input_fidelity: ``"high"`` or ``"low"``: how closely to keep to the input (GPT Image 1 and 1.5).
+            output_format: As in `generate`.
+            output_compression: As in `generate`.
+            complexity: As in `generate`.
+            frame_count: As in `generate`.
+            frame_duration_ms: As in `generate`.
+            svg: As in `generate`.
+            safety_identifier: As in `generate`.
+            user: As in `generate`.
+            extra_body: As in `generate`.
+            extra_headers: As in `generate`.
+            timeout: As in `generate`.
+            max_wait: As in `generate`.
+            priority: As in `generate`.
+            partial: As in `generate`.
+
+        Returns:
+            The images, as `generate` does.
+
+        Raises:
+            InvalidImageError: An input is missing, unreadable or breaks a rule; nothing was sent.
+            ImageSDKError: As `generate` does.
+
+        Example:
+            >>> import asyncio
+            >>> from imagesdk import ImageSession
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         result = await images.edit(
+            ...             "examples/sunlit_lounge.png",
+            ...             "A sunlit indoor lounge area with a pool containing a flamingo",
+            ...             mask="examples/mask.png",
+            ...             size="256x256",
+            ...         )
+            ...         await result.data[0].read()
+            ...         return result.data[0].width, result.data[0].height
+            >>> asyncio.run(main())
+            (256, 256)
+        """
+        # https://platform.openai.com/docs/api-reference/images/createEdit (read 2026-11-20)
+        request = EditRequest(
+            image,
+            prompt,
+            mask=mask,
+            markup=markup,
+            model=model,
+            n=n,
+            size=size,
+            quality=quality,
+            response_format=response_format,
+            background=background,
+            input_fidelity=input_fidelity,
+            output_format=output_format,
+            output_compression=output_compression,
+            complexity=complexity,
+            frame_count=frame_count,
+            frame_duration_ms=frame_duration_ms,
+            svg=svg,
+            safety_identifier=safety_identifier,
+            user=user,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+        )
+        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+
+    async def create_variation(
+        self,
+        image: ImageInput,
+        *,
+        model: str | None = None,
+        n: int | None = None,
+        size: str | None = None,
+        response_format: str | None = None,
+        user: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        priority: Priority = "interactive",
+        partial: Literal["raise", "return"] = "raise",
+    ) -> ImagesResponse:
+        """Make variations of an image; only servers of the classic API have this.
+
+        Args:
+            image: A square PNG smaller than 4 MiB; see `edit` for what it may be given as.
+            model: As in `generate`.
+            n: As in `generate`.
+            size: ``"256x256"``, ``"512x512"`` or ``"1024x1024"``.
+            response_format: ``"url"`` or ``"b64_json"``.
+            user: An identifier of your end user.
+            extra_body: As in `generate`.
+            extra_headers: As in `generate`.
+            timeout: As in `generate`.
+            max_wait: As in `generate`.
+            priority: As in `generate`.
+            partial: As in `generate`.
+
+        Returns:
+            The images, as `generate` does.
+
+        Raises:
+            InvalidImageError: The input is missing, unreadable or breaks a rule; nothing was sent.
+            ImageSDKError: As `generate` does.
+
+        Example:
+            >>> import asyncio
+            >>> from io import BytesIO
+            >>> from pathlib import Path
+            >>> from imagesdk import ImageSession
+            >>> picture = BytesIO(Path("examples/corgi_and_cat_paw.png").read_bytes())
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         return len((await images.create_variation(picture, n=2)).data)
+            >>> asyncio.run(main())
+            2
+        """
+        # https://platform.openai.com/docs/api-reference/images/createVariation (read 2026-11-20)
+        request = VariationRequest(
+            image,
+            model=model,
+            n=n,
+            size=size,
+            response_format=response_format,
+            user=user,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+        )
+        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+
+    def map(
+        self,
+        requests: Iterable[Q] | AsyncIterable[Q],
+        *,
+        concurrency: int = 32,
+        ordered: bool = False,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        priority: Priority = "batch",
+        partial: Literal["raise", "return"] = "raise",
+    ) -> ImageMap[Q]:
+        """Run many requests, a bounded number at a time; errors are values.
+
+        Memory is that of *concurrency* requests, however many there are: the next request is taken
+        when an outcome is. A sync iterable is advanced on the event loop and should not block.
+
+        Args:
+            requests: Prompts or request records, from a sync or async iterable, finite or not.
+            concurrency: Most requests in flight, 1 or more. The limiter bounds them further.
+            ordered: Hand the outcomes out in the order of the requests, instead of as they complete.
+            timeout: As in `generate`.
+            max_wait: As in `generate`.
+            priority: As in `generate`, but ``"batch"`` unless said otherwise.
+            partial: As in `generate`.
+
+        Returns:
+            An object for ``async with … as outcomes: async for outcome in outcomes``; each outcome has
+            index, request, and response or error.
+
+        Example:
+            >>> import asyncio
+            >>> from imagesdk import ImageSession
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         prompts = ["a fox", "an otter", "a corgi"]
+            ...         async with images.map(prompts, ordered=True) as outcomes:
+            ...             return [(o.request, len(o.unwrap().data)) async for o in outcomes]
+            >>> asyncio.run(main())
+            [('a fox', 1), ('an otter', 1), ('a corgi', 1)]
+        """
+        options = self._options(timeout, max_wait, priority, partial)
+
+        async def run(item: Q) -> ImagesResponse:
+            request = GenerateRequest(item) if isinstance(item, str) else item
+            return await self._run(request, options)
+
+        fanout: ImageMap[Q] = ImageMap(
+            run, requests, concurrency=concurrency, ordered=ordered, forget=self._maps.discard
+        )
+        self._maps.add(fanout)
+        return fanout
+
+    async def aclose(self) -> None:
+        """Close the session: nothing is sent any more, and connections that it owns are closed."""
+        self._pipeline.closed = True
+        for fanout in list(self._maps):
+            await fanout.aclose()
+        await self._pipeline.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._enter_loop()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # From here on: how a call is made ready, split and joined.
+
+    def _options(
+        self,
+        timeout: float | None,
+        max_wait: float | None,
+        priority: Priority,
+        partial: Literal["raise", "return"],
+    ) -> _Options:
+        if priority not in ("interactive", "batch"):
+            raise InvalidRequestError(
+                f"priority is {priority!r}; it must be 'interactive' or 'batch'", field="priority"
+            )
+        if partial not in ("raise", "return"):
+            raise InvalidRequestError(
+                f"partial is {partial!r}; it must be 'raise' or 'return'", field="partial"
+            )
+        return _Options(
+            timeout=self._timeout if timeout is None else seconds("timeout", timeout),
+            max_wait=self._max_wait
+            if max_wait is None
+            else seconds("max_wait", max_wait, zero=True),
+            priority=priority,
+            partial=partial,
+        )
+
+    async def _enter_loop(self) -> None:
+        """Bind the session to the running loop at its first use."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            version = await asyncio.to_thread(metadata.version, "imagesdk")
+            self._user_agent = f"imagesdk/{version}"
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                "this session belongs to another event loop: make one session for each loop, for "
+                "example inside the coroutine that asyncio.run() is given"
+            )
+        if self._pipeline.closed:
+            raise ConfigurationError("the session is closed; make a new one")
+
+    async def _run(self, request: ImageRequest, options: _Options) -> ImagesResponse:
+        """Check, split, send and join one request."""
+        await self._enter_loop()
+        if request.model is None:
+            request = attrs.evolve(request, model=self._model)
+        if request.model is None and self._profile.requires_model:
+            raise ConfigurationError(
+                f"the server {self._endpoint.host} answers no request without a model: pass model= "
+                "to ImageSession or to the call, for example model='gpt-image-2'"
+            )
+        family = family_of(request.model, self._profile)
+        most = min(family.max_n, self._pipeline.limiter.max_cost or family.max_n)
+        inputs = await resolve_inputs(request)
+        parts = split(request, most)
+        judge(self._validate, inputs, find_problems(request, parts, family, inputs))
+        files = [entry.file for entry in inputs]
+        calls = [
+            self._call(
+                part, wire_request(part, family, files, self._endpoint, self._user_agent), options
+            )
+            for part in parts
+        ]
+        answers = await asyncio.gather(
+            *(self._pipeline.run(call) for call in calls), return_exceptions=True
+        )
+        attempts = tuple(attempt for call in calls for attempt in call.attempts)
+        return join(
+            request.n or 1,
+            answers,
+            attempts,
+            fetch=self._downloader.fetch,
+            keep_partial=options.partial == "return",
+        )
+
+    def _call(self, part: ImageRequest, wire: WireRequest, options: _Options) -> Call:
+        self._calls += 1
+        cost = part.n or 1
+        return Call(
+            number=self._calls,
+            endpoint=part.endpoint,
+            model=part.model,
+            cost=cost,
+            wire=wire,
+            timeout=options.timeout,
+            max_wait=options.max_wait,
+            priority=options.priority,
+            max_body_bytes=cost * _MAX_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
+            max_pause=self._pipeline.limiter.max_pause,
+        )
+
+    def _on_downloaded(self, size_bytes: int) -> None:
+        self._pipeline.emit(
+            Downloaded(call=0, endpoint="downloads", model=None, size_bytes=size_bytes)
+        )
+
+
+def _make_transport(client_session: aiohttp.ClientSession | None) -> Transport:
+    from imagesdk.transport._aiohttp import AiohttpTransport
+
+    return AiohttpTransport(client_session)
