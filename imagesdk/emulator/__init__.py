@@ -1,0 +1,19 @@
+"""A local server of the Images API, written from the API documents and from nothing else here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagesdk.emulator.server import EmulatorServer
+
+__all__ = ("EmulatorServer",)
+
+
+def __getattr__(name: str) -> object:
+    """Load the server on first use: importing the package must not import aiohttp."""
+    if name == "EmulatorServer":
+        from imagesdk.emulator.server import EmulatorServer
+
+        return EmulatorServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,65 @@
+"""Set the prompt as a caption in Pillow's own font, without characters the font cannot draw."""
+
+from __future__ import annotations
+
+import functools
+
+from PIL import Image, ImageDraw, ImageFont
+
+from imagesdk.emulator._canvas import Color
+
+__all__ = ("caption",)
+
+_READ_CHARS = 400
+_INK: Color = (44, 40, 52)
+_PAPER: Color = (250, 246, 236)
+
+
+@functools.lru_cache(maxsize=32)
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font (no font files are needed)."""
+    return ImageFont.load_default(size_px)
+
+
+@functools.lru_cache(maxsize=4096)
+def _drawable(character: str) -> bool:
+    """Tell whether the font has a picture of *character* (it draws a box if not)."""
+    if character.isspace():
+        return True
+    font = _font(20)
+    glyph = font.getmask(character)
+    box = font.getmask("\uffff")
+    return glyph.size != box.size or bytes(glyph) != bytes(box)
+
+
+def caption(prompt: str, size: tuple[int, int]) -> Image.Image | None:
+    """Return the strip under a picture with up to two lines of *prompt*, or None without text."""
+    text = "".join(c for c in prompt[:_READ_CHARS] if c.isprintable() or c.isspace())
+    words = "".join(c if _drawable(c) else " " for c in text).split()
+    if not words or not any(c.isalnum() for word in words for c in word):
+        return None
+    unit = min(size)
+    font_px = max(10, round(min(unit * 0.03, size[0] * 0.042)))
+    font = _font(font_px)
+    room = round((size[0] - 2 * font_px) * 0.9)
+    lines: list[str] = []
+    while words and len(lines) < 2:
+        line = words.pop(0)
+        while words and font.getlength(f"{line} {words[0]}") <= room:
+            line = f"{line} {words.pop(0)}"
+        lines.append(line)
+    if words or len(prompt) > _READ_CHARS:
+        lines[-1] += "…"
+    for number, line in enumerate(lines):
+        while font.getlength(line) > room and len(line) > 1:
+            line = line[:-2].rstrip() + "…"  # noqa: PLW2901
+        lines[number] = line
+    # Hinting makes the spaces of small letters too narrow to see.
+    gap = "  " if font_px < 16 else " "
+    leading = round(font_px * 1.35)
+    strip = Image.new("RGB", (size[0], leading * len(lines) + round(font_px * 1.1)), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(plain.replace(" ", gap) for plain in lines):
+        x = (size[0] - font.getlength(line)) / 2
+        draw.text((x, round(font_px * 0.5) + number * leading), line, fill=_INK, font=font)
+    return strip

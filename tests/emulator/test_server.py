@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable
+from io import BytesIO
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from PIL import Image
+
+import imagesdk.emulator
+from imagesdk.emulator.app import RecordedRequest
+from imagesdk.emulator.server import EmulatorServer
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture
+async def client(server: EmulatorServer) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The official SDK, pointed at the emulator."""
+    async with openai.AsyncOpenAI(
+        base_url=server.base_url, api_key="sk-test", max_retries=0
+    ) as official:
+        yield official
+
+
+async def test_the_official_sdk_generates(client: openai.AsyncOpenAI) -> None:
+    """openai-python gets classic URLs and GPT Image pictures with usage."""
+    classic = await client.images.generate(prompt="a cat", n=2, size="256x256")
+    assert [bool(image.url) for image in classic.data or []] == [True, True]
+    answer = await client.images.generate(
+        prompt="a cat", model="gpt-image-2", size="1024x1024", output_format="webp"
+    )
+    assert answer.data
+    assert answer.data[0].b64_json
+    assert Image.open(BytesIO(b64decode(answer.data[0].b64_json))).format == "WEBP"
+    assert answer.usage
+    assert answer.usage.total_tokens > 0
+
+
+async def test_the_official_sdk_edits(client: openai.AsyncOpenAI, picture: Encode) -> None:
+    """openai-python edits one picture with a mask, and several with a GPT Image model."""
+    classic = await client.images.edit(
+        image=("a.png", picture()), mask=("m.png", picture()), prompt="a hat", size="256x256"
+    )
+    assert classic.data
+    several = await client.images.edit(
+        image=[("a.png", picture()), ("b.png", picture((30, 40)))],
+        prompt="a hat",
+        model="gpt-image-2.5-flare",
+        size="1024x1024",
+    )
+    assert several.size == "1024x1024"
+
+
+async def test_the_official_sdk_varies(client: openai.AsyncOpenAI, picture: Encode) -> None:
+    """openai-python makes variations, from bytes without a name as well."""
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        answer = await client.images.create_variation(  # type: ignore[deprecated]
+            image=picture(), n=2, size="256x256"
+        )
+    assert len(answer.data or []) == 2
+
+
+async def test_the_official_sdk_understands_refusals(client: openai.AsyncOpenAI) -> None:
+    """openai-python raises its own errors with code, parameter and request id."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.images.generate(prompt="a cat", n=11)
+    assert (caught.value.code, caught.value.param) == ("integer_above_max_value", "n")
+    assert caught.value.request_id
+    wrong = client.with_options(api_key="wrong")
+    with pytest.raises(openai.AuthenticationError):
+        await wrong.models.list()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])  # noqa: S104
+def test_binds_this_machine_only(host: str) -> None:
+    """A host that other machines can reach is refused, with what to do about it."""
+    with pytest.raises(ValueError, match=r"reachable from other machines.*allow_remote=True"):
+        EmulatorServer(host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+async def test_loopback_hosts(host: str) -> None:
+    """Every loopback host is served, at the address that base_url says."""
+    async with (
+        EmulatorServer(host=host) as server,
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.base_url}/models") as response,
+    ):
+        assert response.status == 401
+
+
+async def test_other_hosts_on_request() -> None:
+    """allow_remote lifts the restriction."""
+    async with EmulatorServer(host="0.0.0.0", allow_remote=True) as server:  # noqa: S104
+        assert server.base_url.startswith("http://0.0.0.0:")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url_lifetime": 0},
+        {"url_lifetime": float("nan")},
+        {"seconds_per_image": -1},
+        {"seconds_per_image": float("inf")},
+        {"images_per_minute": -1},
+    ],
+)
+def test_senseless_settings(settings: dict[str, Any]) -> None:
+    """A number outside its range is refused by name."""
+    (name,) = settings
+    with pytest.raises(ValueError, match=name.replace("_", "[_ ]")):
+        EmulatorServer(**settings)
+
+
+async def test_the_address_is_known_while_it_runs() -> None:
+    """base_url is there between entering and leaving, and the server may run again."""
+    server = EmulatorServer()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="does not run"):
+            _ = server.base_url
+        async with server:
+            assert server.base_url.startswith("http://127.0.0.1:")
+            with pytest.raises(RuntimeError, match="runs already"):
+                await server.__aenter__()
+
+
+async def test_a_port_in_use(server: EmulatorServer) -> None:
+    """A port that cannot be bound is an OSError, and nothing stays behind."""
+    port = int(server.base_url.removesuffix("/v1").rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"):
+        await EmulatorServer(port=port).__aenter__()
+
+
+async def test_reset(server: EmulatorServer, client: openai.AsyncOpenAI) -> None:
+    """reset() forgets requests and charges."""
+    await client.images.generate(prompt="a cat", size="256x256", n=2)
+    assert (server.charged, len(server.requests)) == (2, 1)
+    server.reset()
+    assert (server.charged, server.requests) == (0, [])
+
+
+async def test_requests_need_not_be_kept() -> None:
+    """With recording off nothing is kept, and the callback still sees each answered request."""
+    seen: list[RecordedRequest] = []
+    async with (
+        EmulatorServer(record_requests=False, on_request=seen.append) as server,
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.base_url}/models") as response,
+    ):
+        assert response.status == 401
+        assert server.requests == []
+    assert [(record.path, record.status) for record in seen] == [("/v1/models", 401)]
+
+
+async def test_closes_while_a_picture_is_made() -> None:
+    """Leaving does not wait for the pictures that are still being made."""
+    admitted = asyncio.Event()
+
+    def clock() -> float:
+        admitted.set()
+        return 0.0
+
+    async with aiohttp.ClientSession(headers={"api-key": "sk-test"}) as session:
+        async with EmulatorServer(seconds_per_image=600, clock=clock) as server:
+            body = {"prompt": "a cat", "size": "256x256"}
+            request = asyncio.create_task(
+                session.post(f"{server.base_url}/images/generations", json=body)
+            )
+            await admitted.wait()
+            started = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - started < 10
+        with pytest.raises(aiohttp.ClientError):
+            await request
+        assert server.charged == 0
+
+
+def test_the_package_loads_no_aiohttp() -> None:
+    """Importing imagesdk.emulator loads neither aiohttp nor Pillow."""
+    code = "import sys, imagesdk.emulator; assert not {'aiohttp', 'PIL'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_offers_the_server() -> None:
+    """imagesdk.emulator has EmulatorServer, and nothing that it does not have."""
+    assert imagesdk.emulator.EmulatorServer is EmulatorServer
+    assert not hasattr(imagesdk.emulator, "other")
