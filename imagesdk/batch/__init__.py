@@ -1,0 +1,1 @@
+"""Many requests from a file: read them, run them, keep what they bring."""
