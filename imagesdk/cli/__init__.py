@@ -1,0 +1,1 @@
+"""The ``imagesdk`` command."""

@@ -1,0 +1,285 @@
+"""What each command does: read its arguments, use the package as any program would, report."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from imagesdk.batch.jobs import Job, read_jobs
+from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
+from imagesdk.cli.main import EXIT_CODES
+from imagesdk.cli.render import BatchView, Console
+from imagesdk.client.results import ImagesResponse
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import (
+    AuthenticationError,
+    BatchError,
+    ConfigurationError,
+    ImageSDKError,
+    InvalidRequestError,
+    PartialResultError,
+    PermissionDeniedError,
+    QuotaExceededError,
+)
+
+__all__ = ("run",)
+
+_EMULATOR_KEY = "sk-test-emulator"
+_REFUSED = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command that *arguments* name and return its exit code."""
+    commands: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
+        "generate": _one,
+        "edit": _one,
+        "variation": _one,
+        "batch": _batch,
+        "serve": _serve,
+    }
+    try:
+        return asyncio.run(commands[arguments.command](arguments))
+    except (ConfigurationError, InvalidRequestError, BatchError) as error:
+        return _report(error, "usage")
+    except _REFUSED as error:
+        return _report(error, "refused")
+    except (ImageSDKError, OSError, ImportError) as error:
+        return _report(error, "failed")
+
+
+def _report(error: Exception, exit_code: str) -> int:
+    print(f"imagesdk: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"  {note}", file=sys.stderr)
+    return EXIT_CODES[exit_code]
+
+
+@contextlib.asynccontextmanager
+async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]:
+    """Open a session as the arguments say, against an emulator if they ask for one."""
+    async with contextlib.AsyncExitStack() as stack:
+        options: dict[str, Any] = {"base_url": arguments.base_url}
+        if arguments.emulator:
+            from imagesdk.emulator import EmulatorServer
+
+            server = await stack.enter_async_context(EmulatorServer(record_requests=False))
+            options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}
+        if arguments.images_per_minute is not None:
+            rate = arguments.images_per_minute
+            options["images_per_minute"] = None if rate == "off" else rate
+        if arguments.timeout is not None:
+            options["timeout"] = arguments.timeout
+        session = ImageSession(
+            model=arguments.model,
+            max_wait=arguments.max_wait,
+            validate=arguments.validate,
+            **options,
+        )
+        yield await stack.enter_async_context(session)
+
+
+# generate, edit, variation --------------------------------------------------------------------
+
+
+async def _one(arguments: argparse.Namespace) -> int:
+    """Make one call and save what it brings."""
+    code = EXIT_CODES["done"]
+    async with _session(arguments) as session:
+        try:
+            result = await _call(session, arguments)
+        except PartialResultError as error:
+            code = _report(error, "some_failed")
+            result = error.result
+        await result.save(arguments.out, name=arguments.name)
+    if arguments.json:
+        print(json.dumps(_document(result), indent=2))
+    else:
+        for image in result.data:
+            print(f"{image.path}  {image.width}x{image.height} {image.mime_type}")
+    return code
+
+
+async def _call(session: ImageSession, arguments: argparse.Namespace) -> ImagesResponse:
+    names = ["n", "size", "model", "response_format", "user"]
+    if arguments.command != "variation":
+        names += ["quality", "background", "output_format", "output_compression"]
+    fields = {name: getattr(arguments, name) for name in names}
+    fields["extra_body"] = _extra(arguments.extra)
+    match arguments.command:
+        case "generate":
+            fields |= {"style": arguments.style, "moderation": arguments.moderation}
+            return await session.generate(arguments.prompt, **fields)
+        case "edit":
+            fields |= {"mask": arguments.mask, "input_fidelity": arguments.input_fidelity}
+            images = arguments.image
+            image = images if len(images) > 1 else images[0]
+            return await session.edit(image, arguments.prompt, **fields)
+        case _:
+            return await session.create_variation(arguments.image, **fields)
+
+
+def _extra(pairs: list[str]) -> Mapping[str, Any] | None:
+    """Read ``NAME=VALUE`` pairs; what is no JSON is text."""
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"--extra is {pair!r}; it must be NAME=VALUE")
+        try:
+            fields[name] = json.loads(text)
+        except ValueError:
+            fields[name] = text
+    return fields or None
+
+
+def _document(result: ImagesResponse) -> Mapping[str, Any]:
+    return {
+        "created": result.created,
+        "images": [
+            {
+                "path": str(image.path),
+                "mime_type": image.mime_type,
+                "width": image.width,
+                "height": image.height,
+                "url": image.url,
+                "revised_prompt": image.revised_prompt,
+            }
+            for image in result.data
+        ],
+        "usage": result.usage,
+        "request_id": result.request_id,
+        "attempts": len(result.attempts),
+    }
+
+
+# batch ----------------------------------------------------------------------------------------
+
+
+async def _batch(arguments: argparse.Namespace) -> int:
+    """Run a file of requests."""
+    if arguments.concurrency < 1:
+        raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
+    jobs = await asyncio.to_thread(_read_file, Path(arguments.file))
+    out = Path(arguments.out)
+    console = Console()
+    records: list[Record] = []
+    async with _session(arguments) as session:
+        with BatchView(console, sum(job.request.n or 1 for job in jobs), session.snapshot) as view:
+
+            def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
+                records.append(record)
+                view.add(record)
+                if arguments.json and is_new:
+                    print(json.dumps(attrs.asdict(record)), flush=True)
+
+            summary = await run_jobs(
+                session, jobs, out, concurrency=arguments.concurrency, on_record=on_record
+            )
+    order = {job.custom_id: index for index, job in enumerate(jobs)}
+    records.sort(key=lambda record: order[record.custom_id])
+    if not arguments.json:
+        console.table(records, out)
+    console.say(_sentence(summary, len(jobs), out))
+    return _batch_code(summary)
+
+
+def _read_file(path: Path) -> list[Job]:
+    try:
+        with path.open("rb") as file:
+            jobs = list(read_jobs(file, path.parent))
+    except OSError as error:
+        raise BatchError(f"{path} cannot be read: {error.strerror}") from None
+    except BatchError as error:
+        raise BatchError(f"{path}: {error}", line=error.line) from None
+    if not jobs:
+        raise BatchError(f"{path} holds no requests")
+    return jobs
+
+
+def _sentence(summary: Summary, total: int, out: Path) -> str:
+    parts = [f"{summary.images} images from {summary.done + summary.failed} requests in {out}"]
+    if summary.skipped:
+        parts.append(f"{summary.skipped} were done before")
+    if summary.failed:
+        parts.append(f"{summary.failed} failed")
+    if summary.stopped is not None:
+        left = total - summary.done - summary.failed - summary.skipped
+        parts.append(f"stopped, {left} not begun: {summary.stopped}")
+    return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
+
+
+def _batch_code(summary: Summary) -> int:
+    if summary.stopped is not None:
+        return EXIT_CODES["refused"]
+    return EXIT_CODES["some_failed" if summary.failed else "done"]
+
+
+# serve ----------------------------------------------------------------------------------------
+
+
+async def _serve(arguments: argparse.Namespace) -> int:
+    """Run the emulator until a signal ends it."""
+    from imagesdk.emulator import EmulatorServer
+
+    options: dict[str, Any] = {}
+    if arguments.blocked_prompt is not None:
+        options["blocked_prompts"] = arguments.blocked_prompt
+    rate = arguments.images_per_minute
+    try:
+        server = EmulatorServer(
+            host=arguments.host,
+            port=arguments.port,
+            images_per_minute=None if rate == "off" else rate,
+            url_lifetime=arguments.url_lifetime,
+            seconds_per_image=arguments.seconds_per_image,
+            record_requests=False,
+            on_request=lambda r: print(f"{r.method} {r.path} {r.status}", file=sys.stderr),
+            **options,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    program = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    async with server:
+        if program:
+            return await _run_program(program, server.base_url)
+        print(f"Images API emulator on {server.base_url} (Ctrl-C ends it)", flush=True)
+        print("any key that begins with sk-test is right, for example:", file=sys.stderr)
+        print(f"  export OPENAI_BASE_URL={server.base_url}", file=sys.stderr)
+        print(f"  export OPENAI_API_KEY={_EMULATOR_KEY}", file=sys.stderr)
+        await _stopped()
+    return EXIT_CODES["done"]
+
+
+async def _stopped() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(name, stop.set)
+    await stop.wait()
+
+
+async def _run_program(program: list[str], base_url: str) -> int:
+    """Run a program that finds the emulator in its environment; return its exit code."""
+    environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": _EMULATOR_KEY}
+    try:
+        process = await asyncio.create_subprocess_exec(*program, env=environment)
+    except OSError as error:
+        raise ConfigurationError(f"{program[0]!r} cannot be run: {error.strerror}") from None
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()

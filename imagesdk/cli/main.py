@@ -1,0 +1,246 @@
+"""The command line: arguments in, an exit code out.
+
+Imports nothing heavy: ``--help`` answers at once. What a command does is in `imagesdk.cli.commands`.
+
+Exit codes: 0 all done · 1 failed · 2 wrong usage or invalid input · 3 finished, some failed ·
+5 the key or the account was refused · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+__all__ = ("EXIT_CODES", "build_parser", "main")
+
+EXIT_CODES = {
+    "done": 0,
+    "failed": 1,
+    "usage": 2,
+    "some_failed": 3,
+    "refused": 5,
+    "interrupted": 130,
+}
+
+_EPILOG = """\
+environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID, as the official SDK reads them
+exit codes:  0 all done, 1 failed, 2 wrong usage or invalid input, 3 finished but some failed,
+             5 the key or the account was refused, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(f"imagesdk {version('imagesdk')}")
+        return EXIT_CODES["done"]
+    if arguments.command is None:
+        parser.print_help()
+        return EXIT_CODES["usage"]
+    from imagesdk.cli.commands import run
+
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_CODES["interrupted"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="imagesdk",
+        description="Make, edit and vary images with the Images API, within its rate limit.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_generate(commands)
+    _add_edit(commands)
+    _add_variation(commands)
+    _add_batch(commands)
+    _add_serve(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - the type has no public name
+
+
+def _add(
+    commands: _Commands[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def _add_generate(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "generate", "make images from a description")
+    parser.add_argument("prompt", help="the wanted picture; detail helps")
+    _add_request_options(parser)
+    parser.add_argument("--style", help="dall-e-3: vivid or natural")
+    parser.add_argument("--moderation", help="low or auto")
+    _add_output_options(parser)
+    _add_session_options(parser)
+
+
+def _add_edit(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "edit", "edit an image where a mask is transparent")
+    parser.add_argument("image", nargs="+", help="image files; more than one for GPT Image models")
+    parser.add_argument("prompt", help="the full new image, not just the erased area")
+    parser.add_argument(
+        "--mask", metavar="FILE", help="PNG; where its alpha is 0 the image is edited"
+    )
+    _add_request_options(parser)
+    parser.add_argument("--input-fidelity", help="high or low")
+    _add_output_options(parser)
+    _add_session_options(parser)
+
+
+def _add_variation(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "variation", "make variations of an image (classic servers)")
+    parser.add_argument("image", help="square PNG file smaller than 4 MiB")
+    _add_basic_request_options(parser)
+    _add_output_options(parser)
+    _add_session_options(parser)
+
+
+def _add_batch(commands: _Commands[argparse.ArgumentParser]) -> None:
+    batch = _add(commands, "batch", "run many requests from a file")
+    actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
+    parser = _add(actions, "run", "run the requests of a file and keep the images and a manifest")
+    parser.add_argument("file", help="JSON lines: see docs/batch.md")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
+    )
+    parser.add_argument("--model", help="for requests that name none")
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="most requests in flight (default: 16)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON record a request on stdout"
+    )
+    _add_session_options(parser)
+
+
+def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "serve", "run a local emulator of the Images API")
+    parser.add_argument(
+        "program",
+        nargs=argparse.REMAINDER,
+        metavar="-- PROGRAM ...",
+        help="run this program against the emulator, with OPENAI_BASE_URL and OPENAI_API_KEY set, "
+        "and end with it",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="a loopback address (default: 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="0 for any free one (default: 8000)")
+    parser.add_argument(
+        "--images-per-minute",
+        type=_rate,
+        default=50.0,
+        metavar="N",
+        help="limit for each key, 'off' for none (default: 50)",
+    )
+    parser.add_argument(
+        "--url-lifetime",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="how long pictures stay at their URLs (default: 3600)",
+    )
+    parser.add_argument(
+        "--blocked-prompt",
+        action="append",
+        metavar="TEXT",
+        help="refuse prompts that contain it; may be repeated (default: [blocked])",
+    )
+    parser.add_argument(
+        "--seconds-per-image",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time for a 1024x1024 image, smaller ones take less (default: 0)",
+    )
+
+
+def _add_basic_request_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("request")
+    group.add_argument("-n", type=int, metavar="N", help="number of images (default: 1)")
+    group.add_argument("--size", help="for example 512x512; smaller is faster")
+    group.add_argument("--model", help="none for the classic API")
+    group.add_argument("--response-format", help="url or b64_json (classic API)")
+    group.add_argument("--user", help="an identifier of your end user")
+    group.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a further field for the body, VALUE as JSON or text; may be repeated",
+    )
+
+
+def _add_request_options(parser: argparse.ArgumentParser) -> None:
+    _add_basic_request_options(parser)
+    group = parser.add_argument_group("GPT Image models")
+    group.add_argument("--quality", help="low, medium, high or auto")
+    group.add_argument("--background", help="transparent, opaque or auto")
+    group.add_argument("--output-format", help="png, jpeg or webp")
+    group.add_argument("--output-compression", type=int, metavar="0..100", help="for jpeg and webp")
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", default=".", metavar="DIR", help="folder for the images (default: .)"
+    )
+    group.add_argument(
+        "--name",
+        default="image",
+        help="first part of the file names; none is replaced (default: image)",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def _add_session_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--emulator", action="store_true", help="run against an emulator started for this command"
+    )
+    group.add_argument("--base-url", metavar="URL", help="none for OPENAI_BASE_URL")
+    group.add_argument(
+        "--images-per-minute", type=_rate, metavar="N", help="limit of the key, 'off' for none"
+    )
+    group.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="for a call, without its wait in the queue"
+    )
+    group.add_argument(
+        "--max-wait", type=float, metavar="SECONDS", help="refuse a longer wait in the queue"
+    )
+    group.add_argument(
+        "--validate",
+        choices=("error", "warn", "off"),
+        default="error",
+        help="what to do with a request that breaks a rule of its model (default: error)",
+    )
+
+
+def _rate(text: str) -> float | str:
+    return text if text == "off" else float(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
