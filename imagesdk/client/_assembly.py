@@ -39,7 +39,7 @@ async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
         InvalidImageError: One cannot be sent at all.
     """
     named: list[tuple[str, ImageInput]] = []
-    for field in file_fields(request):
+    for field in file_fields(type(request)):
         value = getattr(request, field)
         if value is None and field != "image":
             continue

@@ -243,7 +243,7 @@ def body_fields(request: ImageRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def file_fields(request: ImageRequest) -> tuple[str, ...]:
-    """Return the names of the fields of the request's type that take image files."""
-    names = {a.name for a in attrs.fields(type(request))}
+def file_fields(kind: type[ImageRequest]) -> tuple[str, ...]:
+    """Return the names of the fields of a request's type that take image files."""
+    names = {a.name for a in attrs.fields(kind)}
     return tuple(name for name in _FILES if name in names)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+from yarl import URL
 
 from imagesdk.errors import (
     ConnectError,
@@ -90,7 +91,7 @@ class AiohttpTransport:
         try:
             return await self._session.request(
                 request.method,
-                request.path,
+                _exact_url(request.path),
                 headers={**request.headers, **credentials},
                 data=body,
                 allow_redirects=False,
@@ -113,6 +114,11 @@ def _make_session() -> aiohttp.ClientSession:
         read_bufsize=_READ_BYTES,
         timeout=aiohttp.ClientTimeout(total=None),
     )
+
+
+def _exact_url(url: str) -> str | URL:
+    """Keep an escaped URL as it is: to quote it anew would break the signature of a signed one."""
+    return URL(url, encoded=True) if url.isascii() and url.isprintable() and " " not in url else url
 
 
 class _BodyPayload(Payload):
