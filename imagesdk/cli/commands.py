@@ -53,7 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _report(error, "usage")
     except _REFUSED as error:
         return _report(error, "refused")
-    except (ImageSDKError, OSError, ImportError) as error:
+    except ModuleNotFoundError as error:
+        if error.name != "PIL":
+            raise
+        advice = "the emulator needs Pillow: python -m pip install 'imagesdk[emulator]'"
+        return _report(ConfigurationError(advice), "usage")
+    except (ImageSDKError, OSError) as error:
         return _report(error, "failed")
 
 

@@ -34,8 +34,13 @@ from imagesdk.models.requests import (
 
 __all__ = ("Problem", "check", "check_inputs", "check_total")
 
-_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
+_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _IMAGE_FIELDS = ("image", "mask", "markup")
+_WHY_ALPHA = {
+    "mask": "its fully transparent area says where to edit",
+    "markup": "where nothing is drawn it is transparent",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -124,6 +129,9 @@ def _check_prompt(prompt: object, family: ModelFamily) -> Iterator[Problem]:
         yield _problem("prompt", prompt, "a string", "pass the description as str")
     elif not prompt.strip():
         yield _problem("prompt", prompt, allowed, "describe the picture that you want")
+    elif _SURROGATE.search(prompt):
+        advice = "half of a surrogate pair cannot be sent; decode your text as UTF-8"
+        yield _problem("prompt", prompt, "whole characters", advice)
     elif longest is not None and len(prompt) > longest:
         yield Problem(
             field="prompt",
@@ -307,7 +315,7 @@ def _check_overlay(
             name,
             "no alpha channel",
             "an alpha channel",
-            "its fully transparent area says where to edit: save it with transparency (RGBA)",
+            f"{_WHY_ALPHA[name]}: save it with transparency (RGBA)",
         )
 
 

@@ -15,7 +15,7 @@ import msgspec
 import pybase64
 
 from imagesdk.errors import ProtocolError
-from imagesdk.protocol.refusals import MAX_ERROR_BYTES, redact, refusal
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 
 __all__ = ("Answer", "AnswerItem", "decode_answer")
 
@@ -82,15 +82,15 @@ def decode_answer(
             f"{message} (HTTP {status}). The call may have been billed; the first "
             f"{min(len(body), MAX_ERROR_BYTES):,} bytes are in .body",
             status=status,
-            request_id=headers.get("x-request-id"),
+            request_id=redact(headers.get("x-request-id"), secret),
             may_be_billed=True,
-            body=redact(bytes(body[:MAX_ERROR_BYTES]), secret),
+            body=clip(body, secret),
         )
 
     try:
         data = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        kind = headers.get("content-type", "no content type")
+        kind = redact(headers.get("content-type", "no content type"), secret)
         raise broken(f"The server's answer ({kind}) is no JSON: {error}") from None
     if isinstance(data, dict) and data.get("error") and not data.get("data"):
         error_object = refusal(status, headers, bytes(body[:MAX_ERROR_BYTES]), secret=secret)

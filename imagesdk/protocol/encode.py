@@ -7,8 +7,7 @@ some refuse ``image[]`` for one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -101,7 +100,9 @@ def encode(
     fields |= request.extra_body or {}
     body: BytesBody | MultipartBody
     if request.endpoint == "generations":
-        body = BytesBody(content_type="application/json", data=msgspec.json.encode(fields))
+        body = BytesBody(
+            content_type="application/json", data=msgspec.json.encode(fields, enc_hook=_plain)
+        )
     else:
         body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
     headers = {"Accept": "application/json", **(request.extra_headers or {})}
@@ -121,24 +122,25 @@ def _file_parts(files: Sequence[InputFile]) -> list[FilePart]:
     ]
 
 
-def _flatten(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Spell nested fields as forms do: ``svg[reasoning][effort]``."""
-    flat: list[tuple[str, str]] = []
-    for key, value in fields.items():
-        name = f"{prefix}[{key}]" if prefix else key
-        match value:
-            case None:
-                pass
-            case Mapping():
-                flat += _flatten(value, name)
-            case list() | tuple():
-                flat += ((f"{name}[]", _scalar(item)) for item in value)
-            case _:
-                flat.append((name, _scalar(value)))
-    return flat
+def _plain(value: object) -> object:
+    """Give msgspec a dict for a mapping of another type."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} has no form in JSON")
 
 
-def _scalar(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def _flatten(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Spell nested fields as forms do: ``svg[reasoning][effort]``, ``loras[][name]``."""
+    match value:
+        case None:
+            pass
+        case Mapping():
+            for key, item in value.items():
+                yield from _flatten(item, f"{name}[{key}]" if name else str(key))
+        case list() | tuple():
+            for item in value:
+                yield from _flatten(item, f"{name}[]")
+        case bool():
+            yield name, "true" if value else "false"
+        case _:
+            yield name, str(value)

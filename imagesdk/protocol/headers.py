@@ -31,7 +31,7 @@ _IN_TEXT = re.compile(
     r"(?:try again|retry)\s+(?:in|after)\s+"
     r"(?:(?P<compact>(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)\b"
     r"|(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>milliseconds?|seconds?|minutes?|hours?|days?))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII, the long s of old German print is an s
 )
 _WORDS = {"milli": 0.001, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 # "Limit: 5/1min. Current: 6/1min" (2023 to 2025) and "on images per min: Limit 5, Used 5" (2026)
@@ -58,9 +58,9 @@ def _seconds(value: float) -> float | None:
     return value if math.isfinite(value) and 0 <= value <= _LONGEST else None
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: str | None, unit: float = 1.0) -> float | None:
     try:
-        return _seconds(float(text)) if text is not None else None
+        return _seconds(float(text) * unit) if text is not None else None
     except ValueError:
         return None
 
@@ -82,10 +82,8 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
         headers: Names in lower case.
         message: The error's text.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
     for value in (
+        _number(headers.get("retry-after-ms"), _UNITS["ms"]),
         _retry_after_header(headers),
         _from_text(message),
         parse_duration(headers.get("x-ratelimit-reset-images")),
@@ -111,7 +109,7 @@ def _retry_after_header(headers: Mapping[str, str]) -> float | None:
 def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo is not None else None
 
@@ -147,9 +145,10 @@ def rate_limit_info(headers: Mapping[str, str], message: str = "") -> RateLimitI
 
 def _limit_in_text(message: str) -> float | None:
     if match := _LIMIT_A_MINUTE.search(message):
-        return float(match[1]) / max(1.0, float(match[2] or 1))
+        limit, minutes = _number(match[1]), _number(match[2] or "1")
+        return None if limit is None or minutes is None else limit / max(1.0, minutes)
     if match := _LIMIT_USED.search(message):
-        return float(match[1])
+        return _number(match[1])
     return None
 
 

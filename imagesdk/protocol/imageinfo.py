@@ -33,7 +33,8 @@ MIME_TYPES = {
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "gif": ".gif", "svg": ".svg"}
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_TAIL_BYTES = 64 * 1024
+_JPEG_PIECE_BYTES = 64 * 1024
+_JPEG_END = b"\xff\xd9"
 # Start of frame markers; C4, C8 and CC in that range are not frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -109,13 +110,15 @@ def _png(read_at: ReadAt, size_bytes: int, whole: bool) -> tuple[int, int, bool]
     last = kind
     for kind, end in _png_chunks(read_at, size_bytes):
         last = kind
+        if kind == b"IDAT" and not whole:  # tRNS comes before IDAT
+            return width, height, has_alpha
         if end > size_bytes:
             raise ValueError(
                 f"is a truncated PNG file: it has {size_bytes:,} bytes, and chunk "
                 f"{kind.decode('latin-1')} would end at {end:,}"
             )
         has_alpha = has_alpha or kind == b"tRNS"
-        if kind == b"IEND" or (kind == b"IDAT" and not whole):  # tRNS comes before IDAT
+        if kind == b"IEND":
             return width, height, has_alpha
     if whole:
         raise ValueError(
@@ -134,12 +137,9 @@ def _png_chunks(read_at: ReadAt, size_bytes: int) -> Iterator[tuple[bytes, int]]
 
 
 def _jpeg(read_at: ReadAt, size_bytes: int, whole: bool) -> tuple[int, int, bool]:  # noqa: FBT001
-    if whole:
-        start = max(2, size_bytes - _JPEG_TAIL_BYTES)
-        if b"\xff\xd9" not in read_at(start, _JPEG_TAIL_BYTES):
-            raise ValueError("is a truncated JPEG file: its end marker is missing")
+    size: tuple[int, int] | None = None
     offset = 2
-    while offset < size_bytes:
+    while offset < size_bytes and (whole or size is None):
         marker = read_at(offset, 4)
         if marker[0] != 0xFF:
             raise ValueError("is a damaged JPEG file: no marker where one must be")
@@ -148,15 +148,32 @@ def _jpeg(read_at: ReadAt, size_bytes: int, whole: bool) -> tuple[int, int, bool
             offset += 1
         elif code in _JPEG_STANDALONE:
             offset += 2
-        elif code in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", read_at(offset + 5, 4))
-            return width, height, False
         elif code in (0xD9, 0xDA):
             break
         else:
+            if code in _JPEG_FRAMES:
+                height, width = struct.unpack(">HH", read_at(offset + 5, 4))
+                size = width, height
             (length,) = struct.unpack(">H", marker[2:])
             offset += 2 + length
-    raise ValueError("is a damaged JPEG file: it has no frame header")
+    if size is None:
+        raise ValueError("is a damaged JPEG file: it has no frame header")
+    if whole and not _jpeg_ends(read_at, offset, size_bytes):
+        raise ValueError("is a truncated JPEG file: its end marker is missing")
+    return *size, False
+
+
+def _jpeg_ends(read_at: ReadAt, start: int, end: int) -> bool:
+    """Return whether there is an end marker behind the headers, which may hold a thumbnail's own.
+
+    It is searched for from the end: cameras append films and other things to their photos.
+    """
+    while end - start >= len(_JPEG_END):
+        piece = max(start, end - _JPEG_PIECE_BYTES)
+        if _JPEG_END in read_at(piece, end - piece):
+            return True
+        end = piece + 1
+    return False
 
 
 def _webp(read_at: ReadAt, size_bytes: int, whole: bool) -> tuple[int, int, bool]:  # noqa: FBT001

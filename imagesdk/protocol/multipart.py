@@ -100,7 +100,7 @@ def encode_multipart(
 def _head(boundary: str, name: str, filename: str | None = None) -> bytes:
     disposition = f'form-data; name="{_escape(name)}"'
     if filename is not None:
-        disposition += f'; filename="{_escape(_basename(filename))}"'
+        disposition += f'; filename="{_basename(_escape(filename))}"'
     return f"--{boundary}\r\nContent-Disposition: {disposition}\r\n".encode()
 
 
@@ -111,10 +111,13 @@ def _escape(text: str) -> str:
 
 def _basename(filename: str) -> str:
     """Return the last component of a path of any system, short enough for any server."""
-    name = filename.replace("\\", "/").rpartition("/")[2] or "image"
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    if name in ("", ".", ".."):
+        return "image"
     encoded = name.encode("utf-8", "replace")
+    name = encoded.decode()  # a name from the file system may hold lone surrogates
     if len(encoded) <= _MAX_FILENAME_BYTES:
-        return encoded.decode()
+        return name
     stem, dot, suffix = name.rpartition(".")
     keep = _MAX_FILENAME_BYTES - len(suffix.encode()) - 1
     if not dot or keep < 1:

@@ -30,12 +30,14 @@ from imagesdk.errors import (
 )
 from imagesdk.protocol.headers import rate_limit_info, retry_after
 
-__all__ = ("MAX_ERROR_BYTES", "redact", "refusal")
+__all__ = ("MAX_ERROR_BYTES", "clip", "redact", "refusal")
 
 MAX_ERROR_BYTES = 64 * 1024
 """Bytes of an error's body that are read."""
 
 _MAX_MESSAGE_CHARS = 2000
+_MAX_WORD_CHARS = 200
+_MIN_SECRET_CHARS = 6
 _NOT_KEPT = frozenset({"set-cookie", "set-cookie2"})
 
 # Waiting does not help. https://help.openai.com/en/articles/6614457 (read 2026-11-20)
@@ -70,8 +72,9 @@ _FALSE_POSITIVE = (
     "If you believe this is a mistake, rephrase the prompt or change the image; report a false "
     "positive at https://help.openai.com and quote the request id"
 )
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>")
+# Neither looks beyond the next "<": a page of 64 KiB of "<" is read in linear time.
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>?")
 _CATEGORIES = re.compile(r"safety_violations=\[([^\]]*)\]")
 
 
@@ -87,8 +90,12 @@ class _Words:
 
 
 def redact(value: Any, secret: str) -> Any:  # noqa: ANN401
-    """Return *value*, text or JSON data, with every occurrence of *secret* blotted out."""
-    if not secret:
+    """Return *value*, text or JSON data, with every occurrence of *secret* blotted out.
+
+    A secret of fewer than 6 characters is none: it is the ``"x"`` or ``"none"`` that local servers
+    are given for a key, and blotting that out would destroy the server's words and codes.
+    """
+    if len(secret) < _MIN_SECRET_CHARS:
         return value
     match value:
         case str():
@@ -103,6 +110,17 @@ def redact(value: Any, secret: str) -> Any:  # noqa: ANN401
             return value
 
 
+def clip(body: bytes | bytearray, secret: str) -> bytes:
+    """Return the first `MAX_ERROR_BYTES` bytes without *secret*, nor the part of it before the cut."""
+    kept: bytes = redact(bytes(body[:MAX_ERROR_BYTES]), secret)
+    key = secret.encode()
+    if len(body) >= MAX_ERROR_BYTES:
+        for length in range(len(key) - 1, 0, -1):
+            if kept.endswith(key[:length]):
+                return kept[:-length]
+    return kept
+
+
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str = "") -> APIError:
     """Return the exception for an answer that is no success.
 
@@ -112,7 +130,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str
         body: The first `MAX_ERROR_BYTES` bytes.
         secret: The API key: blotted out wherever the server echoes it.
     """
-    words = _read(redact(bytes(body[:MAX_ERROR_BYTES]), secret))
+    words = _read(clip(body, secret), secret)
     kept = {k: redact(v, secret) for k, v in headers.items() if k not in _NOT_KEPT}
     kind = _kind(status, words, kept)
     wait = retry_after(kept, words.message)
@@ -173,15 +191,16 @@ def _message(kind: type[APIError], status: int, words: _Words, wait: float | Non
     return ". ".join(part.rstrip(".") for part in parts if part)
 
 
-def _read(body: bytes) -> _Words:
-    text = body.decode("utf-8", "replace").strip()
+def _read(body: bytes, secret: str) -> _Words:
+    text = body.decode("utf-8-sig", "replace").strip()
     try:
-        data = msgspec.json.decode(body) if text else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Blotted out once more: in JSON a key can hide behind escapes such as \u002d.
+        data = redact(msgspec.json.decode(text), secret) if text else None
+    except (msgspec.DecodeError, RecursionError):
         return _Words(message=_from_markup(text))
-    if data is None:
-        return _Words(message="")
-    return _from_object(data) if isinstance(data, dict) else _Words(message=_text(data))
+    if isinstance(data, dict):
+        return _from_object(data)
+    return _words(data, {}, None)
 
 
 def _from_object(data: dict[str, Any]) -> _Words:
@@ -197,12 +216,12 @@ def _from_object(data: dict[str, Any]) -> _Words:
 def _words(message: object, error: Mapping[str, Any], code: object) -> _Words:
     def field(name: str) -> str | None:
         value = error.get(name)
-        return None if value is None else _text(value)
+        return None if value is None else _shorten(_text(value), _MAX_WORD_CHARS)
 
     return _Words(
         message=_shorten(_detail(message) if message else ""),
         error=error or None,
-        code=None if code is None else _text(code),
+        code=None if code is None else _shorten(_text(code), _MAX_WORD_CHARS),
         type=field("type"),
         param=field("param"),
     )
@@ -215,7 +234,9 @@ def _detail(detail: object) -> str:
     parts = []
     for item in detail:
         if isinstance(item, Mapping) and "msg" in item:
-            where = ".".join(str(step) for step in item.get("loc", ()) if step != "body")
+            loc = item.get("loc")
+            steps = loc if isinstance(loc, list) else []
+            where = ".".join(str(step) for step in steps if step != "body")
             parts.append(f"{where}: {item['msg']}" if where else str(item["msg"]))
         else:
             parts.append(_text(item))
@@ -225,10 +246,10 @@ def _detail(detail: object) -> str:
 def _from_markup(text: str) -> str:
     """Say in a few words what a page or a plain text says."""
     if "<" not in text:
-        return _shorten(" ".join(text.split()), 200)
+        return _shorten(" ".join(text.split()), _MAX_WORD_CHARS)
     title = _TITLE.search(text)
     words = " ".join(_TAG.sub(" ", title[1] if title else text).split())
-    return f"a proxy or web server answered with a page: {_shorten(words, 200)}"
+    return f"a proxy or web server answered with a page: {_shorten(words, _MAX_WORD_CHARS)}"
 
 
 def _moderation(words: _Words) -> tuple[tuple[str, ...], str | None]:
