@@ -99,6 +99,12 @@ async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]
 async def _one(arguments: argparse.Namespace) -> int:
     """Make one call and save what it brings."""
     code = EXIT_CODES["done"]
+    # Where the images go must be right before they are paid for.
+    if not arguments.name or Path(arguments.name).name != arguments.name:
+        raise ConfigurationError(
+            f"--name is {arguments.name!r}; it must be a file name without a path"
+        )
+    await asyncio.to_thread(Path(arguments.out).mkdir, parents=True, exist_ok=True)
     async with _session(arguments) as session:
         try:
             result = await _call(session, arguments)

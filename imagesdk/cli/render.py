@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ("BatchView", "Console")
 
 _PROMPT_CHARS = 44
+_WIDE_CHARS = 140
+_COLUMNS = ("id", "what", "prompt", "image", "file or error")
 
 
 class Console:
@@ -32,31 +34,37 @@ class Console:
 
     def table(self, records: Sequence[Record], out: Path) -> None:
         """Print what was made, and where, on standard output."""
-        rows = [row for record in records for row in _rows(record, out)]
-        head = ("id", "what", "prompt", "image", "file or error")
+        rows = [row for record in records for row in _rows(record)]
+        title = f"made in {out}{os.sep}"
         if not _has_rich():
-            for row in (head, *rows):
+            print(title)
+            for row in (_COLUMNS, *rows):
                 print("  ".join(row))
             return
         from rich import box
         from rich.console import Console as RichConsole
         from rich.table import Table
 
-        table = Table(*head[:-1], box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column(head[-1], overflow="fold")
-        for row in rows:
-            table.add_row(*row)
         # Without a terminal nobody folds the lines: let them be as long as they are.
-        RichConsole(width=None if sys.stdout.isatty() else 160).print(table)
+        console = RichConsole(width=None if sys.stdout.isatty() else _WIDE_CHARS)
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        shown = [name for name in _COLUMNS if name != "prompt" or console.width >= _WIDE_CHARS]
+        for name in shown:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(
+                *(cell for name, cell in zip(_COLUMNS, row, strict=True) if name in shown)
+            )
+        console.print(table)
 
 
-def _rows(record: Record, out: Path) -> list[tuple[str, str, str, str, str]]:
+def _rows(record: Record) -> list[tuple[str, str, str, str, str]]:
     prompt = str(record.params.get("prompt", record.params.get("image", "")))
     if len(prompt) > _PROMPT_CHARS:
         prompt = f"{prompt[: _PROMPT_CHARS - 1]}…"
     first = (record.custom_id, record.endpoint, prompt)
     cells = [
-        (f"{i['width']}x{i['height']} {i['bytes'] / 1024:,.0f} KiB", str(out / i["file"]))
+        (f"{i['width']}x{i['height']} {i['bytes'] / 1024:,.0f} KiB", str(i["file"]))
         for i in record.images
     ]
     if record.error is not None:
