@@ -410,7 +410,7 @@ def horse(pen: Pen, ink: Ink) -> None:
 def person(pen: Pen, ink: Ink) -> None:
     """Draw head and shoulders of a person."""
     skin = (236, 186, 152) if len(ink.words) % 2 else (168, 112, 84)
-    hair = mix(DARK, (120, 70, 40), 0.3)
+    hair = mix(mix(DARK, (120, 70, 40), 0.3), ink.coat, ink.share * 0.8)
     pen.blob([(0, -0.95), (0.42, -0.84), (0.54, -0.4), (0.56, 0.3), (0.3, 0.44), (-0.3, 0.44),
               (-0.56, 0.3), (-0.54, -0.4), (-0.42, -0.84)], hair)  # fmt: skip
     pen.blob([(-0.16, 0.2), (0.16, 0.2), (0.5, 0.48), (0.84, 0.66), (0.98, 1.3), (-0.98, 1.3),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from imagesdk.emulator import _scenes, _subjects
 from imagesdk.emulator._canvas import Color, Ink, mix
+from imagesdk.emulator._looks import PLAIN, Look
 
 __all__ = ("Brief", "ink_of", "palette_of", "read", "seeded")
 
@@ -119,8 +120,8 @@ def palette_of(brief: Brief, index: int) -> _scenes.Palette:
     return palette
 
 
-def ink_of(brief: Brief, palette: _scenes.Palette, number: int = 0) -> Ink:
-    """Return the colours for subject *number*."""
+def ink_of(brief: Brief, palette: _scenes.Palette, number: int = 0, *, look: Look = PLAIN) -> Ink:
+    """Return the colours for subject *number*, with the coat of *look* if none is named."""
     named = len(brief.colors) > number
     body = brief.colors[number] if named else palette.body
-    return Ink(body, palette.accent, brief.words, named)
+    return Ink(body, palette.accent, brief.words, named, look.coat, look.share)

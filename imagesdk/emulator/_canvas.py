@@ -51,16 +51,20 @@ class Ink(NamedTuple):
         accent: Second colour, for contrast.
         words: Lower-case words of the prompt.
         named: Whether *body* was named in the prompt (otherwise a subject may use its own).
+        coat: Colour mixed into a subject's own one.
+        share: How much of it, 0..1.
     """
 
     body: Color
     accent: Color
     words: frozenset[str]
     named: bool
+    coat: Color = WHITE
+    share: float = 0.0
 
     def own(self, color: Color) -> Color:
-        """Return the named colour if there is one, else the subject's *color*."""
-        return self.body if self.named else color
+        """Return the named colour if there is one, else the subject's *color* with the coat."""
+        return self.body if self.named else mix(color, self.coat, self.share)
 
 
 def spline(points: Sequence[Point], *, closed: bool, steps: int = 9) -> list[Point]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from imagesdk.emulator._canvas import Color
 
-__all__ = ("caption",)
+__all__ = ("caption", "caption_px")
 
 _READ_CHARS = 400
 _INK: Color = (44, 40, 52)
@@ -33,7 +33,10 @@ def _drawable(character: str) -> bool:
 
 
 def caption(prompt: str, size: tuple[int, int]) -> Image.Image | None:
-    """Return the strip under a picture with up to two lines of *prompt*, or None without text."""
+    """Return the strip under a picture with up to two lines of *prompt*.
+
+    None without text, and if the picture is so low that the strip would take half of it.
+    """
     text = "".join(c for c in prompt[:_READ_CHARS] if c.isprintable() or c.isspace())
     words = "".join(c if _drawable(c) else " " for c in text).split()
     if not words or not any(c.isalnum() for word in words for c in word):
@@ -57,9 +60,40 @@ def caption(prompt: str, size: tuple[int, int]) -> Image.Image | None:
     # Hinting makes the spaces of small letters too narrow to see.
     gap = "  " if font_px < 16 else " "
     leading = round(font_px * 1.35)
-    strip = Image.new("RGB", (size[0], leading * len(lines) + round(font_px * 1.1)), _PAPER)
+    height = leading * len(lines) + round(font_px * 1.1)
+    if 2 * height > size[1]:
+        return None
+    strip = Image.new("RGB", (size[0], height), _PAPER)
     draw = ImageDraw.Draw(strip)
     for number, line in enumerate(plain.replace(" ", gap) for plain in lines):
         x = (size[0] - font.getlength(line)) / 2
         draw.text((x, round(font_px * 0.5) + number * leading), line, fill=_INK, font=font)
     return strip
+
+
+def caption_px(image: Image.Image) -> int:
+    """Return the height of the caption under the RGB *image* in pixels, 0 without one.
+
+    A caption is a strip of its paper, in less than a quarter of the height, that is empty along
+    its edges and has dark letters in between.
+    """
+    reach, margin = image.height // 4, max(1, image.width // 40)
+    bottom = image.crop((0, image.height - reach, image.width, image.height))
+    if not reach:
+        return 0
+    far = ImageChops.difference(bottom, Image.new("RGB", bottom.size, _PAPER)).convert("L")
+    ends = (far.crop((0, 0, margin, reach)), far.crop((far.width - margin, 0, far.width, reach)))
+    rows = [
+        max(pair)
+        for pair in zip(
+            *(end.resize((1, reach), Image.Resampling.BOX).tobytes() for end in ends), strict=True
+        )
+    ]
+    height = next((k for k, off in enumerate(reversed(rows)) if off > 6), reach)
+    if not 8 <= height < reach:
+        return 0
+    top, pad = reach - height, max(1, height // 10)
+    edges = [far.crop((0, y, far.width, y + pad)) for y in (top, reach - pad)]
+    letters = far.crop((0, top + pad, far.width, reach - pad))
+    is_framed = not any(any(edge.histogram()[16:]) for edge in edges)
+    return height if is_framed and any(letters.histogram()[50:]) else 0

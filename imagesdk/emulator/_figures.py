@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 from imagesdk.emulator import _scenes, _subjects
 from imagesdk.emulator._brief import Brief, ink_of, palette_of
 from imagesdk.emulator._canvas import WHITE, Ink, Pen, glow, mix
-from imagesdk.emulator._looks import FLYING, Look, draw_extra, look_of, trim
+from imagesdk.emulator._looks import FLYING, Look, draw_extra, extra_of, look_of, trim
 
 __all__ = ("cut_out", "picture", "sprite", "stamp", "work_size")
 
@@ -32,11 +32,12 @@ def picture(brief: Brief, size: tuple[int, int], rng: random.Random, index: int)
     work, factor = work_size(size)
     palette = palette_of(brief, index)
     stage = _scenes.Stage(work, palette, rng, brief.words, brief.time)
+    look = look_of(index)
     names = brief.subjects or brief.worn
     if names:
         home = _subjects.SUBJECTS[names[0]].home
         _scenes.SCENES[brief.place or home or "backdrop"](stage)
-        _cast(stage, brief, names)
+        _cast(stage, brief, names, look)
     elif brief.place or brief.time != "day":
         _scenes.SCENES[brief.place or "hills"](stage)
     else:
@@ -47,21 +48,21 @@ def picture(brief: Brief, size: tuple[int, int], rng: random.Random, index: int)
     return stage.image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _cast(stage: _scenes.Stage, brief: Brief, names: tuple[str, ...]) -> None:
+def _cast(stage: _scenes.Stage, brief: Brief, names: tuple[str, ...], look: Look) -> None:
     """Put up to three subjects side by side on the ground of *stage*."""
     names = names[:3]
     wide, high = stage.size[0] / stage.unit, stage.size[1] / stage.unit
     close = "close" in brief.words or "closeup" in brief.words or "特写" in brief.words
     scale = min(0.36, 0.34 * wide / (1 + 0.62 * (len(names) - 1)))
-    if brief.place and not close:
-        scale *= 0.86
+    scale *= (0.86 if brief.place and not close else 1.0) * (0.45 + 0.55 * look.scale)
     flip = stage.rng.random() < 0.5
     scene = brief.place or _subjects.SUBJECTS[names[0]].home
     beach = {"beach", "sand", "shore", "island", "海滩"} & brief.words
     for number, name in enumerate(names):
         subject = _subjects.SUBJECTS[name]
-        ink = ink_of(brief, stage.palette, number)
-        x = 0.5 + (number - (len(names) - 1) / 2) * 1.9 * scale / wide
+        ink = ink_of(brief, stage.palette, number, look=look)
+        spot = len(names) - 1 - number if look.flip else number
+        x = 0.5 + (spot - (len(names) - 1) / 2) * 1.9 * scale / wide
         if len(names) == 1 and brief.place:
             x = stage.rng.choice((0.42, 0.5, 0.58))
         if close and subject.head and len(names) == 1:
@@ -79,9 +80,29 @@ def _cast(stage: _scenes.Stage, brief: Brief, names: tuple[str, ...]) -> None:
         swims = scene in {"sea", "pool"} and not beach and not close and name != "lighthouse"
         water = stage.image.crop(_underwater(stage, pen)) if swims else None
         plain = subject.afloat or subject.bust or close or swims
-        _pose(stage, pen, subject, ink, brief, shadow=not plain)
+        _pose(stage, pen, subject, ink, brief, shadow=not plain, look=look)
         if water is not None:
             _submerge(stage, pen, water)
+        if look.extra and len(names) == 1 and not (subject.afloat or subject.bust or close):
+            afloat = scene in {"sea", "pool"} and not beach
+            _accompany(stage, pen, look, name, afloat=afloat)
+
+
+def _accompany(stage: _scenes.Stage, pen: Pen, look: Look, name: str, *, afloat: bool) -> None:
+    """Put the small thing of *look* next to the subject *name* that *pen* drew."""
+    extra = extra_of(look, name, wet=afloat)
+    side = -1.0 if pen.center[0] > stage.size[0] * 0.46 else 1.0
+    size = 0.24
+    if extra in FLYING:
+        x, y = side * 1.06, -0.62
+    else:
+        x, y = side * 1.02, 0.94 - size
+    flip = pen.flip
+    spot = Pen(stage.image, pen.center, pen.unit).at(x, y, size)
+    if extra not in FLYING and not afloat:
+        spot.oval(0, 1.0, 0.9, 0.12, fill=(20, 16, 40), alpha=64)
+    spot = Pen(stage.image, spot.center, spot.unit, flip=flip)
+    draw_extra(spot, extra, Ink(stage.palette.body, stage.palette.accent, frozenset(), named=False))
 
 
 def _underwater(stage: _scenes.Stage, pen: Pen) -> tuple[int, int, int, int]:
@@ -113,6 +134,7 @@ def _pose(
     brief: Brief,
     *,
     shadow: bool,
+    look: Look,
 ) -> None:
     """Draw one subject with its shadow, back light and what it wears."""
     if shadow:
@@ -127,9 +149,13 @@ def _pose(
     subject.draw(pen, ink)
     for thing in brief.worn:
         if brief.subjects:
-            _subjects.dress(
-                pen, subject, thing, ink._replace(body=stage.palette.accent, named=False)
-            )
+            _subjects.dress(pen, subject, thing, _worn_ink(brief, ink, look))
+
+
+def _worn_ink(brief: Brief, ink: Ink, look: Look) -> Ink:
+    """Return *ink* for something worn: its own colour, or that of *look* if none is named."""
+    felt = None if brief.colors else look.felt
+    return ink._replace(body=felt or ink.accent, named=felt is not None, share=0.0)
 
 
 def _weather(stage: _scenes.Stage) -> None:
@@ -154,37 +180,53 @@ def _weather(stage: _scenes.Stage) -> None:
 def cut_out(brief: Brief, size: tuple[int, int], index: int) -> Image.Image:
     """Draw the subject alone on a transparent background."""
     work, _ = work_size(size)
-    palette = palette_of(brief, index)
     name = (brief.subjects or brief.worn or ("",))[-1]
-    return sprite(brief, palette, name, work, flip=index % 2 == 1).resize(
-        size, Image.Resampling.BOX
-    )
+    drawn = sprite(brief, palette_of(brief, index), name, work, look_of(index))
+    return drawn.resize(size, Image.Resampling.BOX)
 
 
 def sprite(
-    brief: Brief, palette: _scenes.Palette, name: str, work: tuple[int, int], *, flip: bool
+    brief: Brief, palette: _scenes.Palette, name: str, work: tuple[int, int], look: Look
 ) -> Image.Image:
-    """Draw subject *name* (an emblem if unknown) as large as it fits, on nothing.
+    """Draw subject *name* (an emblem if unknown) as large as it fits, on nothing."""
+    # A hat needs room above the head.
+    scale, middle = (0.38, 0.56) if set(brief.worn) - {name} else (0.44, 0.5)
+
+    def draw(pen: Pen) -> None:
+        if not name:
+            _emblem(pen, palette, len(brief.words))
+            return
+        subject, ink = _subjects.SUBJECTS[name], ink_of(brief, palette, look=look)
+        if name in _subjects.WEARABLE:
+            pen = pen.at(0, 0, turn=look.turn)
+            subject.draw(pen, ink if ink.named else _worn_ink(brief, ink, look))
+            if name == "beret":
+                trim(pen, look.trim)
+            return
+        subject.draw(pen, ink)
+        for thing in brief.worn:
+            _subjects.dress(pen, subject, thing, _worn_ink(brief, ink, look))
+
+    return stamp(draw, work, scale=scale, middle=middle, flip=look.flip)
+
+
+def stamp(
+    draw: Callable[[Pen], None],
+    work: tuple[int, int],
+    *,
+    scale: float = 0.44,
+    middle: float = 0.5,
+    flip: bool = False,
+) -> Image.Image:
+    """Return what *draw* draws, on nothing.
 
     Drawn once on black and once on white, the difference of the two is its transparency. This
     keeps the blended edges and shadows that drawing on a transparent image would punch out.
     """
-    # A hat needs room above the head.
-    scale, middle = (0.38, 0.56) if set(brief.worn) - {name} else (0.44, 0.5)
     shots = []
     for ground in ((0, 0, 0), (255, 255, 255)):
         shot = Image.new("RGB", work, ground)
-        pen = Pen(shot, (work[0] / 2, work[1] * middle), min(work) * scale, flip=flip)
-        if name:
-            subject = _subjects.SUBJECTS[name]
-            subject.draw(pen, ink_of(brief, palette))
-            for thing in brief.worn:
-                if thing != name:
-                    _subjects.dress(
-                        pen, subject, thing, ink_of(brief, palette)._replace(named=False)
-                    )
-        else:
-            _emblem(pen, palette, len(brief.words))
+        draw(Pen(shot, (work[0] / 2, work[1] * middle), min(work) * scale, flip=flip))
         shots.append(shot)
     lack = ImageChops.subtract(shots[1], shots[0])
     red, green, blue = lack.split()

@@ -12,14 +12,13 @@ from typing import NamedTuple
 from imagesdk.emulator import _subjects
 from imagesdk.emulator._canvas import DARK, WHITE, Color, Ink, Pen, mix
 
-__all__ = ("FLYING", "Look", "draw_extra", "look_of", "trim")
+__all__ = ("FLYING", "PLAIN", "Look", "draw_extra", "extra_of", "look_of", "trim")
 
 
 class Look(NamedTuple):
     """What one picture of a request changes about its subject.
 
     Attributes:
-        flip: Whether the subject looks the other way.
         scale: Size, 1 at most.
         shift: Where it stands, from -1 (left end of the free room) to 1.
         turn: Tilt in radians; for things that are worn.
@@ -28,9 +27,9 @@ class Look(NamedTuple):
         felt: Colour of something worn that the prompt does not name; None for its own.
         extra: Small thing next to the subject, or an empty string.
         trim: Number of the ornament on something worn.
+        flip: Whether the subject looks the other way.
     """
 
-    flip: bool = False
     scale: float = 1.0
     shift: float = 0.0
     turn: float = 0.0
@@ -39,27 +38,36 @@ class Look(NamedTuple):
     felt: Color | None = None
     extra: str = ""
     trim: int = 0
+    flip: bool = False
 
 
 FLYING = frozenset({"balloon", "butterfly", "heart", "star"})
 
+PLAIN = Look()
 _LOOKS = (
-    Look(),
-    Look(True, 0.8, 0.62, 0.14, (250, 226, 190), 0.34, (48, 104, 184), "ball", 1),
-    Look(False, 0.92, -0.7, -0.16, (64, 40, 40), 0.36, (52, 138, 96), "butterfly", 2),
-    Look(True, 0.7, -0.35, -0.04, (232, 132, 58), 0.46, (240, 180, 58), "flower", 3),
-    Look(False, 0.86, 0.8, 0.2, (156, 164, 182), 0.52, (134, 86, 180), "balloon", 4),
-    Look(True, 0.96, -0.5, -0.1, (246, 206, 120), 0.46, (34, 132, 142), "ring", 1),
-    Look(False, 0.74, 0.4, 0.08, (48, 44, 60), 0.56, (240, 132, 164), "heart", 3),
-    Look(True, 0.88, 0.9, -0.18, (220, 130, 130), 0.42, (66, 60, 78), "cup", 2),
-    Look(False, 0.78, -0.9, 0.12, (96, 120, 156), 0.48, (244, 238, 226), "star", 4),
-    Look(True, 0.94, 0.25, -0.06, (255, 246, 232), 0.62, (224, 112, 54), "boat", 2),
+    PLAIN,
+    Look(0.8, 0.62, 0.14, (250, 226, 190), 0.34, (48, 104, 184), "ball", 1),
+    Look(0.92, -0.7, -0.16, (64, 40, 40), 0.36, (52, 138, 96), "butterfly", 2),
+    Look(0.7, -0.35, -0.04, (232, 132, 58), 0.46, (240, 180, 58), "flower", 3),
+    Look(0.86, 0.8, 0.2, (156, 164, 182), 0.52, (134, 86, 180), "balloon", 4),
+    Look(0.96, -0.5, -0.1, (252, 196, 60), 0.6, (34, 132, 142), "ring", 1),
+    Look(0.74, 0.4, 0.08, (48, 44, 60), 0.56, (240, 132, 164), "heart", 3),
+    Look(0.88, 0.9, -0.18, (228, 120, 136), 0.5, (66, 60, 78), "cup", 2),
+    Look(0.78, -0.9, 0.12, (84, 112, 170), 0.52, (244, 238, 226), "star", 4),
+    Look(0.94, 0.25, -0.06, (255, 246, 232), 0.62, (224, 112, 54), "boat", 2),
 )
 
 
 def look_of(index: int) -> Look:
     """Return the look of picture number *index*."""
-    return _LOOKS[index % len(_LOOKS)]
+    return _LOOKS[index % len(_LOOKS)]._replace(flip=index % 2 == 1)
+
+
+def extra_of(look: Look, subject: str, *, wet: bool) -> str:
+    """Return the small thing next to *subject*; in water one that floats."""
+    swap = {"flower": "boat", "cup": "ring"} if wet else {"ring": "cactus", "boat": "ball"}
+    extra = swap.get(look.extra, look.extra)
+    return extra if extra != subject else "ball"
 
 
 def _ball(pen: Pen, ink: Ink) -> None:

@@ -11,6 +11,7 @@ import attrs
 from PIL import Image
 
 from imagesdk.emulator import painter
+from imagesdk.emulator._modes import shrunk
 from imagesdk.emulator.blobs import BlobStore
 from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job
@@ -167,6 +168,8 @@ def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list
     """Paint and encode all pictures of a request; runs in a thread."""
     first = reversed(pictures)  # of several images the first is painted on
     by_role = {picture.role: picture.image for picture in first if picture.image is not None}
+    images = [picture.image for picture in pictures if picture.role == "image"]
+    others = [shrunk(image, size) for image in images[1:] if image is not None]
 
     def paint_one(index: int) -> Image.Image:
         if job.endpoint is Endpoint.GENERATION:
@@ -174,7 +177,9 @@ def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list
             return painter.paint(job.prompt, size, index=index, transparent=transparent)
         if job.endpoint is Endpoint.VARIATION:
             return painter.vary(by_role["image"], size, index=index)
-        return painter.edit(by_role["image"], by_role.get("mask"), job.prompt, size, index=index)
+        return painter.edit(
+            by_role["image"], by_role.get("mask"), job.prompt, size, index=index, others=others
+        )
 
     compression = job.param("output_compression")
     return [

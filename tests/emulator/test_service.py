@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagesdk.emulator import painter
 from imagesdk.emulator.blobs import BlobStore
 from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job
@@ -145,6 +146,25 @@ async def test_edits_and_variations_paint_the_upload(picture: Encode) -> None:
     varied = (await _answer(_service(), variation))["data"][0]
     assert _open(edited).size == _open(varied).size == (256, 256)
     assert edited != varied
+
+
+@pytest.mark.parametrize("masked", [False, True])
+async def test_all_input_images_are_painted(*, masked: bool) -> None:
+    """Each image of an edit influences the result, with and without a mask."""
+
+    async def painted(*colors: str) -> Image.Image:
+        images = [Image.new("RGB", (64, 64), color) for color in colors]
+        files = [_file(painter.encode(image, "png"), "image[]") for image in images]
+        if masked:
+            files.append(_file(painter.encode(Image.new("RGBA", (64, 64)), "png"), "mask"))
+        params = {"prompt": "a robot", "size": "1024x1024"}
+        job = Job(endpoint=Endpoint.EDIT, model="gpt-image-1", params=params, files=tuple(files))
+        return _open((await _answer(_service(), job))["data"][0])
+
+    first = await painted("red", "blue", "lime")
+    assert first.size == (1024, 1024)
+    for colors in (("red", "blue"), ("red", "white", "lime"), ("red", "blue", "black")):
+        assert (await painted(*colors)).tobytes() != first.tobytes()
 
 
 @pytest.mark.parametrize(
