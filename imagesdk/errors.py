@@ -109,7 +109,7 @@ def _rebuild(
     return error
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ImageSDKError(Exception):
     """Base class of all errors of this package.
 
@@ -143,12 +143,12 @@ class ImageSDKError(Exception):
         return _rebuild, (type(self), fields, state)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ConfigurationError(ImageSDKError, ValueError):
     """The session cannot work as it was set up: no key, a bad base_url, used from two event loops."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class InvalidRequestError(ImageSDKError, ValueError):
     """The request breaks a rule of the API; nothing was sent.
 
@@ -165,12 +165,12 @@ class InvalidRequestError(ImageSDKError, ValueError):
     problems: tuple[str, ...] = attrs.field(default=(), kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class InvalidImageError(InvalidRequestError):
     """An input image is missing, unreadable or breaks a rule of the API; nothing was sent."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class TransportError(ImageSDKError):
     """No usable answer arrived.
 
@@ -182,22 +182,22 @@ class TransportError(ImageSDKError):
     phase: Phase = attrs.field(default="connect", kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ConnectError(TransportError):
     """No connection: name resolution, refusal, TLS. Nothing was sent."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ResponseInterruptedError(TransportError):
     """The connection broke while the request was written or the answer was read."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class RequestTimeoutError(TransportError, TimeoutError):
     """The call's ``timeout``, or an attempt's, passed."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ProtocolError(ImageSDKError):
     """The server answered with success, but its bytes make no sense. Never sent again: it was billed.
 
@@ -208,7 +208,7 @@ class ProtocolError(ImageSDKError):
     body: bytes = attrs.field(default=b"", kw_only=True, repr=False)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class PayloadTooLargeError(ProtocolError):
     """The answer is larger than the session accepts.
 
@@ -219,12 +219,12 @@ class PayloadTooLargeError(ProtocolError):
     limit_bytes: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class StreamIncompleteError(ProtocolError):
     """A stream ended without its final event."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class APIError(ImageSDKError):
     """The server refused the request.
 
@@ -241,42 +241,42 @@ class APIError(ImageSDKError):
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, repr=False)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class BadRequestError(APIError):
     """400, 413, 422 and other 4xx: the request itself is wrong."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class AuthenticationError(APIError):
     """401: the key is wrong or missing."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class PermissionDeniedError(APIError):
     """403, or 429 with a limit of zero: this key may not use this model."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class NotFoundError(APIError):
     """404: no such endpoint or model on this server."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class RateLimitError(APIError):
     """429: the limit was reached and the call could not wait for it."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class QuotaExceededError(APIError):
     """The account has no credit or has reached its spending limit: waiting does not help."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ServerError(APIError):
     """5xx, 408, 409, 425: the server failed."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ModerationError(APIError):
     """The prompt, an input image or the result was refused by the server's safety system.
 
@@ -289,12 +289,12 @@ class ModerationError(APIError):
     stage: str | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class AmbiguousError(ImageSDKError):
     """It is not known whether the server made (and billed) the images; the cause is chained."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class PartialResultError(ImageSDKError):
     """Fewer images arrived than were asked for; those that did are in *result*.
 
@@ -310,7 +310,7 @@ class PartialResultError(ImageSDKError):
     requested: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ExpiredURLError(ImageSDKError):
     """The image is no longer at its URL.
 
@@ -323,7 +323,7 @@ class ExpiredURLError(ImageSDKError):
     expired_at: datetime | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class RateLimitTooLongError(ImageSDKError):
     """The wait for the limiter is longer than the caller allows; nothing was sent.
 
@@ -338,12 +338,12 @@ class RateLimitTooLongError(ImageSDKError):
     position: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class LimiterUnavailableError(ImageSDKError):
     """The store of a shared limiter does not answer."""
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class BatchError(ImageSDKError):
     """A batch job cannot go on.
 
@@ -354,6 +354,6 @@ class BatchError(ImageSDKError):
     line: int | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False)
+@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class LedgerError(BatchError):
     """The record of a batch run is unreadable or in use by another runner."""

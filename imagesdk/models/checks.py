@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 
 from imagesdk.models.profiles import (
-    AnyValue,
     Choice,
     ImageRule,
     IntRange,
@@ -204,7 +203,7 @@ def _check_param(
         case IntRange(low, high):
             if not _is_int(value) or not low <= value <= high:  # type: ignore[operator]
                 yield _problem(name, value, f"{low} to {high}", f"the range of {family.name}")
-        case AnyValue():
+        case _:  # AnyValue
             pass
 
 
@@ -260,6 +259,8 @@ def _check_inputs(
         name = "image" if len(inputs.images) == 1 else f"image[{index}]"
         yield from _check_image(name, info, rule, family)
     first = inputs.images[0]
+    if inputs.mask is not None and body_fields(request).get("output_format") == "gif":
+        yield _problem("mask", "given", "left out for gif output", "or change output_format")
     if inputs.mask is not None and family.mask is not None:
         yield from _check_overlay("mask", inputs.mask, first, family.mask)
     if inputs.markup is not None:
@@ -297,11 +298,11 @@ def _check_image(
 
 
 def _check_overlay(
-    name: str, info: ImageInfo, first: ImageInfo, rule: MaskRule
+    name: str, info: ImageInfo, first: ImageInfo, rule: MaskRule | None
 ) -> Iterator[Problem]:
     if info.format != "png":
         yield _problem(name, info.format, "png", "save it as PNG with an alpha channel")
-    if info.size_bytes >= rule.below_bytes:
+    if rule is not None and info.size_bytes >= rule.below_bytes:
         yield _size_problem(name, info, rule.below_bytes)
     if (info.width, info.height) != (first.width, first.height):
         yield _problem(
@@ -331,7 +332,7 @@ def _check_markup(inputs: InputInfos, first: ImageInfo, family: ModelFamily) -> 
         if first.format == "jpeg" and (markup.width, markup.height) == (first.height, first.width):
             # The server compares after EXIF orientation, which may turn a photo by 90 degrees.
             turned = attrs.evolve(first, width=first.height, height=first.width)
-        yield from _check_overlay("markup", markup, turned, family.mask)
+        yield from _check_overlay("markup", markup, turned, None)
 
 
 def _size_problem(name: str, info: ImageInfo, below_bytes: int) -> Problem:

@@ -132,11 +132,15 @@ def _item(item: object) -> AnswerItem:
     extra = {k: v for k, v in item.items() if k not in _KNOWN_ITEM}
     revised = item.get("revised_prompt")
     prompt = revised if isinstance(revised, str) else None
-    if isinstance(encoded, str) and encoded:
-        return AnswerItem(content=_b64decode(encoded), revised_prompt=prompt, extra=extra)
-    if isinstance(url, str) and url.startswith("data:"):
-        return AnswerItem(content=_b64decode(url), revised_prompt=prompt, extra=extra)
-    if isinstance(url, str) and url:
+    at_url = isinstance(url, str) and url and not url.startswith("data:")
+    inline = encoded if isinstance(encoded, str) and encoded else None if at_url else url
+    if isinstance(inline, str) and inline:
+        try:
+            return AnswerItem(content=_b64decode(inline), revised_prompt=prompt, extra=extra)
+        except ValueError:
+            if not at_url:
+                raise
+    if at_url:
         return AnswerItem(url=url, revised_prompt=prompt, extra=extra)
     raise ValueError("has neither b64_json nor url")
 
@@ -146,8 +150,11 @@ def _b64decode(text: str) -> bytes:
         text = text.partition(",")[2]
     try:
         content = pybase64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise ValueError(f"has a b64_json that is no base64: {error}") from None
+    except ValueError:
+        try:  # some servers wrap it in lines
+            content = pybase64.b64decode("".join(text.split()), validate=True)
+        except ValueError as error:
+            raise ValueError(f"has a b64_json that is no base64: {error}") from None
     if not content:
         raise ValueError("has an empty b64_json")
     return content

@@ -105,7 +105,9 @@ def encode(
         )
     else:
         body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
-    headers = {"Accept": "application/json", **(request.extra_headers or {})}
+    headers = dict(request.extra_headers or {})
+    if not any(name.lower() == "accept" for name in headers):
+        headers["Accept"] = "application/json"
     return WireRequest(method="POST", path=f"images/{request.endpoint}", headers=headers, body=body)
 
 

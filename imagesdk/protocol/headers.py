@@ -58,9 +58,9 @@ def _seconds(value: float) -> float | None:
     return value if math.isfinite(value) and 0 <= value <= _LONGEST else None
 
 
-def _number(text: str | None, unit: float = 1.0) -> float | None:
+def _number(text: str | None, divisor: float = 1.0) -> float | None:
     try:
-        return _seconds(float(text) * unit) if text is not None else None
+        return _seconds(float(text) / divisor) if text is not None else None
     except ValueError:
         return None
 
@@ -83,7 +83,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
         message: The error's text.
     """
     for value in (
-        _number(headers.get("retry-after-ms"), _UNITS["ms"]),
+        _number(headers.get("retry-after-ms"), 1000.0),
         _retry_after_header(headers),
         _from_text(message),
         parse_duration(headers.get("x-ratelimit-reset-images")),

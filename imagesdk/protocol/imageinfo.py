@@ -20,7 +20,7 @@ __all__ = ("HEAD_BYTES", "MIME_TYPES", "SUFFIXES", "ReadAt", "dimensions", "prob
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 """(offset, size) -> at most size bytes."""
 
-HEAD_BYTES = 32
+HEAD_BYTES = 512
 """Bytes of a file that `sniff` needs."""
 
 MIME_TYPES = {
@@ -58,7 +58,7 @@ def sniff(head: bytes) -> str | None:
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text.startswith((b"<svg", b"<?xml")):
+    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
         return "svg"
     return None
 

@@ -73,8 +73,9 @@ _FALSE_POSITIVE = (
     "positive at https://help.openai.com and quote the request id"
 )
 # Neither looks beyond the next "<": a page of 64 KiB of "<" is read in linear time.
+_MARKUP = re.compile(r"<[a-zA-Z!?/]")
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
-_TAG = re.compile(r"<[^<>]*>?")
+_TAG = re.compile(r"<[^<>]*>")
 _CATEGORIES = re.compile(r"safety_violations=\[([^\]]*)\]")
 
 
@@ -169,7 +170,8 @@ def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIErr
     }
     if status in by_status:
         return by_status[status]
-    return ServerError if status >= 500 or status in _TRANSIENT else BadRequestError
+    failed = status >= 500 or status in _TRANSIENT
+    return ServerError if failed or words.type == "server_error" else BadRequestError
 
 
 def _message(kind: type[APIError], status: int, words: _Words, wait: float | None) -> str:
@@ -245,7 +247,7 @@ def _detail(detail: object) -> str:
 
 def _from_markup(text: str) -> str:
     """Say in a few words what a page or a plain text says."""
-    if "<" not in text:
+    if not _MARKUP.search(text):
         return _shorten(" ".join(text.split()), _MAX_WORD_CHARS)
     title = _TITLE.search(text)
     words = " ".join(_TAG.sub(" ", title[1] if title else text).split())

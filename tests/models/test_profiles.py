@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from imagesdk.models import profiles
+from imagesdk.models.profiles import (
+    CLASSIC,
+    UNKNOWN,
+    Choice,
+    IntRange,
+    ModelFamily,
+    ServerProfile,
+    family_of,
+    profile_for_host,
+    profile_named,
+)
+from imagesdk.models.requests import EditRequest, GenerateRequest, VariationRequest
+
+OPENAI = profile_named("openai")
+SERVER = profile_named("classic")
+
+FAMILIES = tuple({f.name: f for _, f in profiles._FAMILIES}.values())
+
+every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-image-1", "GPT Image 1"),
+        ("gpt-image-1-mini", "GPT Image 1 mini"),
+        ("gpt-image-1.5", "GPT Image 1.5"),
+        ("gpt-image-2", "GPT Image 2"),
+        ("gpt-image-2-2026-04-21", "GPT Image 2"),
+        ("gpt-image-2.5-sunburst", "GPT Image 2.5"),
+        ("gpt-image-2.5-sunburst-2026-09-08", "GPT Image 2.5"),
+        ("gpt-image-2.5-flare", "GPT Image 2.5"),
+        ("gpt-image-2.5-flare-2026-09-08", "GPT Image 2.5"),
+        ("gpt-image-2.6-sunburst", "GPT Image 2.6"),
+        ("gpt-image-2.6-flare", "GPT Image 2.6"),
+        ("chatgpt-image-latest", "ChatGPT Image"),
+        ("dall-e-2", "the classic Images API"),
+        ("dall-e-3", "dall-e-3"),
+        ("openai/gpt-image-2", "GPT Image 2"),
+        ("azure/eastus/gpt-image-1-mini-2025-10-06", "GPT Image 1 mini"),
+        ("gpt-image-3", "a GPT Image model that this version does not know"),
+        ("gpt-image-3-2027-01-01", "a GPT Image model that this version does not know"),
+        ("gpt-image-2.7-flare", "a GPT Image model that this version does not know"),
+        ("gpt-image-20", "a GPT Image model that this version does not know"),
+        ("dall-e-4", "a model that this version does not know"),
+        ("dall-e-33", "a model that this version does not know"),
+        ("my-gpt-image-2", "a model that this version does not know"),
+        ("gpt-image-2/tuned", "a model that this version does not know"),
+        ("flux-1-schnell", "a model that this version does not know"),
+        ("", "a model that this version does not know"),
+    ],
+)
+def test_family_of(model: str, name: str) -> None:
+    """The family is found by the model's name, whatever date follows it or gateway stands before it."""
+    assert family_of(model, OPENAI).name == name
+    assert family_of(model, SERVER).name == name
+
+
+def test_family_without_a_model() -> None:
+    """Without a model the profile's default holds: classic, and nothing on OpenAI's own host."""
+    assert family_of(None, SERVER) is CLASSIC
+    assert family_of(None, OPENAI) is UNKNOWN
+    mine = ServerProfile(name="mine", source="me", default_family=UNKNOWN)
+    assert family_of(None, mine) is UNKNOWN
+
+
+@every_family
+def test_every_family_has_a_source(family: ModelFamily) -> None:
+    """Limits come with a link to the page that they were read from."""
+    assert family.source.startswith("https://")
+
+
+def test_every_server_has_a_source() -> None:
+    """So do the habits of a server."""
+    assert all(p.source.startswith("https://") for p in profiles._PROFILES)
+
+
+def test_unknown_models_have_no_rules() -> None:
+    """About a model that this version does not know the server decides."""
+    left_open = ModelFamily(name=UNKNOWN.name, source=UNKNOWN.source)
+    assert left_open == UNKNOWN
+    newer = family_of("gpt-image-3", OPENAI)
+    assert newer == ModelFamily(name=newer.name, source=newer.source, sends_response_format=False)
+
+
+@every_family
+def test_rules_are_about_fields_that_exist(family: ModelFamily) -> None:
+    """A rule for a field that no request has would never be looked at."""
+    requests = {
+        "generations": GenerateRequest,
+        "edits": EditRequest,
+        "variations": VariationRequest,
+    }
+    for endpoint, rules in (family.params or {}).items():
+        names = {a.name for a in attrs.fields(requests[endpoint])}
+        assert set(rules) - names <= ({"safety_identifier"} if endpoint == "variations" else set())
+        for rule in rules.values():
+            match rule:
+                case Choice(values):
+                    assert values
+                    assert len(set(values)) == len(values)
+                case IntRange(low, high):
+                    assert low < high
+
+
+@pytest.mark.parametrize(
+    ("model", "endpoints"),
+    [
+        ("dall-e-2", {"generations", "edits", "variations"}),
+        ("dall-e-3", {"generations"}),
+        ("gpt-image-1", {"generations", "edits"}),
+        ("gpt-image-2.6-flare", {"generations", "edits"}),
+    ],
+)
+def test_endpoints_of_a_family(model: str, endpoints: set[str]) -> None:
+    """A family says which endpoints serve it: variations are the classic API's alone."""
+    params = family_of(model, OPENAI).params
+    assert params is not None
+    assert set(params) == endpoints
+
+
+def test_only_gpt_image_refuses_response_format() -> None:
+    """The GPT Image line refuses response_format, known or not; the others take it."""
+    refusing = {f.name for f in FAMILIES if not f.sends_response_format}
+    assert refusing == {f.name for f in FAMILIES} - {CLASSIC.name, "dall-e-3"}
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("api.openai.com", "openai"),
+        ("127.0.0.1", "classic"),
+        ("images.example", "classic"),
+        ("api.openai.com.evil.example", "classic"),
+        ("evil-api.openai.com", "classic"),
+        ("", "classic"),
+    ],
+)
+def test_profile_for_host(host: str, name: str) -> None:
+    """The host alone picks the profile, and it has to be the whole host."""
+    assert profile_for_host(host).name == name
+
+
+def test_openai_requires_a_model() -> None:
+    """OpenAI's own host answers no request without a model; classic servers do."""
+    assert OPENAI.requires_model
+    assert not SERVER.requires_model
+    assert (OPENAI.images_per_minute, SERVER.images_per_minute) == (50.0, 50.0)
+
+
+def test_profile_named_lists_what_exists() -> None:
+    """A name that does not exist is answered with those that do."""
+    assert profile_named("openai").hosts == ("api.openai.com",)
+    with pytest.raises(ValueError, match=r"server='opanai' .* 'openai', 'classic'"):
+        profile_named("opanai")
