@@ -9,6 +9,7 @@ call can read it side by side.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import threading
@@ -82,6 +83,8 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
         filename, value, content_type = cast("tuple[Any, Any, Any]", value)
     source: MemorySource | FileSource
     own_name: str | None = None
+    if isinstance(value, io.BytesIO) and value.closed:
+        raise _unusable(name, "the BytesIO is closed", "pass it before it is closed")
     if isinstance(value, bytes | bytearray | memoryview | io.BytesIO):
         source = _from_memory(name, value)
     elif isinstance(value, str) and value.startswith("data:"):
@@ -117,7 +120,10 @@ async def _probe(
 
 def _probe_file(source: FileSource) -> ImageInfo:
     with closing(source.open()) as reader:
-        return probe(reader.read_at, source.size_bytes)
+        try:
+            return probe(reader.read_at, source.size_bytes)
+        finally:
+            reader.rewind()  # a request that is refused leaves the caller's file as it was
 
 
 def _unusable(name: str, what: str, hint: str) -> InvalidImageError:
@@ -173,7 +179,7 @@ def _from_memory(name: str, value: bytes | bytearray | memoryview | io.BytesIO) 
     elif isinstance(value, bytearray):  # may change while it is sent
         data, label = memoryview(bytes(value)), "the bytearray"
     elif isinstance(value, memoryview):
-        data, label = value if value.contiguous else memoryview(value.tobytes()), "the memory"
+        data, label = value if value.c_contiguous else memoryview(value.tobytes()), "the memory"
     else:
         data, label = memoryview(value), "the bytes object"
     hint = f"pass the bytes of an image file as {name}"
@@ -211,6 +217,11 @@ class _Reader:
             self._file.seek(self._start + offset)
             return self._file.read(size)
 
+    def rewind(self) -> None:
+        """Go back to where the file stood."""
+        with self._lock:
+            self._file.seek(self._start)
+
     def close(self) -> None:
         """Close the file, unless it is the caller's."""
         if not self._borrowed:
@@ -246,7 +257,10 @@ class FileSource:
         try:
             while sent < self.size_bytes:
                 size = min(_PIECE_BYTES, self.size_bytes - sent)
-                piece = await asyncio.to_thread(reader.read_at, sent, size)
+                try:
+                    piece = await asyncio.to_thread(reader.read_at, sent, size)
+                except (OSError, ValueError) as error:  # ValueError: the caller closed it
+                    raise self._changed(f"can no longer be read: {error}") from None
                 if not piece:
                     left = f"{sent:,} of {self.size_bytes:,} bytes are left"
                     raise self._changed(f"became shorter: {left}")
@@ -305,8 +319,17 @@ def _from_file(name: str, file: IO[bytes]) -> tuple[MemorySource | FileSource, s
     own_name = Path(raw_name).name if isinstance(raw_name, str) else None
     if getattr(file, "closed", False):
         raise _unusable(name, f"{label} is closed", "pass it before it is closed")
-    if isinstance(cast("object", file.read(0)), str):
+    try:
+        nothing = cast("object", file.read(0))
+    except OSError as error:
+        raise _unusable(
+            name, f"{label} cannot be read: {error}", "open it with mode 'rb'"
+        ) from None
+    if isinstance(nothing, str):
         raise _unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
+    if inspect.iscoroutine(nothing):  # FastAPI's UploadFile, aiofiles
+        nothing.close()
+        raise _unusable(name, f"{label} is read with await", "pass the bytes: await file.read()")
     try:
         start = file.tell()
         size = file.seek(0, os.SEEK_END) - start

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import tempfile
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagesdk.errors import InvalidImageError
+from imagesdk.inputs import ResolvedInput, as_list, resolve
+
+Png = Callable[..., bytes]
+
+
+async def sent(entry: ResolvedInput) -> bytes:
+    """Return what one attempt would send."""
+    return b"".join([bytes(piece) async for piece in entry.file.source.chunks()])
+
+
+async def refused(value: Any, name: str = "image") -> str:
+    """Return the message with which an input is refused."""
+    with pytest.raises(InvalidImageError) as caught:
+        await resolve(name, value)
+    assert caught.value.field == name
+    assert caught.value.problems == (str(caught.value),)
+    return str(caught.value)
+
+
+def _spooled(data: bytes) -> io.IOBase:
+    file = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - closed by the caller
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+MEMORY_KINDS: dict[str, Callable[[bytes], Any]] = {
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "memoryview": memoryview,
+    "every second byte of a memoryview": lambda data: memoryview(
+        b"".join(bytes((byte, 0)) for byte in data)
+    )[::2],
+    "a memoryview backwards": lambda data: memoryview(data[::-1])[::-1],
+    "a typed memoryview": lambda data: memoryview(array("H", data)),
+    "BytesIO at its beginning": io.BytesIO,
+    "a data URL": lambda data: "data:image/png;base64," + base64.b64encode(data).decode(),
+    "a triple": lambda data: (None, data, None),
+}
+
+
+@pytest.mark.parametrize("kind", MEMORY_KINDS)
+async def test_memory(kind: str, png: Png) -> None:
+    """Whatever holds the bytes in memory is sent byte for byte, for every attempt."""
+    data = png((61, 61))
+    data += b"\0" * (len(data) % 2)  # a typed view needs an even number
+    entry = await resolve("image", MEMORY_KINDS[kind](data))
+    assert await sent(entry) == await sent(entry) == data
+    assert entry.file.source.size_bytes == len(data)
+    assert entry.file.source.replayable
+    assert (entry.file.filename, entry.file.content_type) == ("image.png", "image/png")
+    assert entry.info is not None
+    assert (entry.info.width, entry.info.height) == (61, 61)
+
+
+async def test_fortran_order() -> None:
+    """A view in Fortran order, as numpy makes them, is sent in the order of its indices."""
+    testbuffer = pytest.importorskip("_testbuffer")
+    array_ = testbuffer.ndarray(
+        list(range(6)), shape=[2, 3], format="B", flags=testbuffer.ND_FORTRAN
+    )
+    view = memoryview(array_)
+    assert view.f_contiguous
+    assert not view.c_contiguous
+    assert await sent(await resolve("image", view)) == view.tobytes()
+
+
+async def test_bytes_io_is_sent_whole(png: Png) -> None:
+    """A BytesIO is sent whole wherever its position is, as the guide writes getvalue()."""
+    data = png()
+    for position in (7, len(data)):
+        buffer = io.BytesIO(data)
+        buffer.seek(position)
+        assert await sent(await resolve("image", buffer)) == data
+        assert buffer.tell() == position
+
+
+async def test_bytearray_is_a_snapshot(png: Png) -> None:
+    """A bytearray that changes after the call began changes nothing that is sent."""
+    data = bytearray(png())
+    entry = await resolve("image", data)
+    before = bytes(data)
+    data[:] = b"other"
+    assert await sent(entry) == before
+
+
+async def test_paths(tmp_path: Path, png: Png) -> None:
+    """A path as text, as Path or as DirEntry is read from the disk for each attempt."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png((512, 512), compress_level=0))  # several pieces
+    entries = await asyncio.to_thread(lambda: list(os.scandir(tmp_path)))
+    for value in (str(path), path, entries[0], (None, path, None)):
+        entry = await resolve("image", value)
+        assert entry.file.filename == "cat.png"
+        assert await sent(entry) == await sent(entry) == path.read_bytes()
+
+
+async def test_file_object(tmp_path: Path, png: Png) -> None:
+    """A file object is sent from its position, twice if need be, and stays open."""
+    path = tmp_path / "album.bin"
+    path.write_bytes(b"junk" + png())
+    with path.open("rb") as file:
+        file.seek(4)
+        entry = await resolve("image", file)
+        assert file.tell() == 4
+        assert await sent(entry) == await sent(entry) == png()
+        assert not file.closed
+    assert entry.file.filename == "album.png"
+
+
+async def test_refused_file_object_can_be_used_again(tmp_path: Path, png: Png) -> None:
+    """Looking at a file object does not move it: a second call with it sends the same bytes."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png())
+    with path.open("rb") as file:
+        await resolve("image", file)
+        both = await resolve("image", file), await resolve("mask", file)
+        assert [await sent(entry) for entry in both] == [png(), png()]
+
+
+async def test_side_by_side(tmp_path: Path, png: Png) -> None:
+    """Two parts of a call read one file object at the same time without disturbing each other."""
+    data = png((600, 600), compress_level=0)
+    path = tmp_path / "big.png"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        entry = await resolve("image", file)
+        first, second = await asyncio.gather(sent(entry), sent(entry))
+    assert first == second == data
+
+
+async def test_spooled_file(png: Png) -> None:
+    """A SpooledTemporaryFile is sent, as web frameworks hand uploads out."""
+    with _spooled(png()) as file:
+        entry = await resolve("image", file)
+        assert await sent(entry) == png()
+        assert not file.closed
+    assert entry.file.filename == "image.png"
+
+
+async def test_pipe(png: Png) -> None:
+    """A stream that can be read only once is kept, so that it can be sent again."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as stream:
+        with os.fdopen(write_end, "wb") as writer:
+            writer.write(png())
+        entry = await resolve("image", stream)
+        assert await sent(entry) == await sent(entry) == png()
+    assert entry.file.filename == "image.png"  # the name of a pipe is a number
+
+
+async def test_endless_stream() -> None:
+    """A stream without an end is refused at 64 MiB instead of filling the memory."""
+
+    class Endless:
+        def read(self, size: int = -1, /) -> bytes:
+            return b"x" * size
+
+    assert "longer than 67,108,864 bytes; save it to a file" in await refused(Endless())
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("cat.png", "cat.png"),
+        ("cat.PNG", "cat.PNG"),
+        ("cat.jpg", "cat.png"),
+        ("cat.JPEG", "cat.png"),
+        ("cat", "cat.png"),
+        ("v1.2", "v1.2.png"),
+        (None, "mask.png"),
+    ],
+)
+async def test_filename_follows_the_bytes(given: str | None, wanted: str, png: Png) -> None:
+    """The suffix of the name that is sent agrees with the bytes, and so does the type."""
+    entry = await resolve("mask", (given, png(), "image/jpeg"))
+    assert (entry.file.filename, entry.file.content_type) == (wanted, "image/png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "filename"),
+    [
+        ("JPEG", "image/jpeg", "image.jpg"),
+        ("WEBP", "image/webp", "image.webp"),
+        ("GIF", "image/gif", "image.gif"),
+    ],
+)
+async def test_other_formats(kind: str, content_type: str, filename: str, png: Png) -> None:
+    """JPEG, WebP and GIF are told by their bytes too: octet-stream is never sent for an image."""
+    data = png(mode="RGB", kind=kind)
+    entry = await resolve("image", (None, data, "application/octet-stream"))
+    assert (entry.file.content_type, entry.file.filename) == (content_type, filename)
+    jpeg_name = await resolve("image", ("photo.jpeg", png(mode="RGB", kind="JPEG"), None))
+    assert jpeg_name.file.filename == "photo.jpeg"
+
+
+async def test_what_is_no_image_keeps_its_problem() -> None:
+    """Bytes that are no image are described, and can be sent with validate="off"."""
+    entry = await resolve("image[1]", ("notes.txt", b"hello", "application/text"))
+    assert entry.info is None
+    assert "image[1]: the bytes object is no PNG" in str(entry.problem)
+    assert (entry.file.field, entry.file.filename) == ("image", "notes.txt")
+    assert entry.file.content_type == "application/text"
+    unnamed = await resolve("image", b"hello")
+    assert unnamed.file.content_type == "application/octet-stream"
+
+
+async def test_truncated_png(png: Png, tmp_path: Path) -> None:
+    """A PNG that ends too early is noticed, in memory and on disk."""
+    path = tmp_path / "cut.png"
+    path.write_bytes(png()[:-5])
+    for value in (png()[:-5], path):
+        assert "truncated PNG" in str((await resolve("image", value)).problem)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        ("RGB", "RGB"),
+        ("RGBA", "RGBA"),
+        ("P", "RGB"),
+        ("CMYK", "RGB"),
+        ("1", "RGB"),
+        ("LA", "LA"),
+        ("PA", "RGBA"),
+        ("I;16", "I;16"),
+    ],
+)
+async def test_pictures(mode: str, kept: str) -> None:
+    """A PIL image of any mode is sent as a PNG that servers take."""
+    entry = await resolve("image", Image.new(mode, (8, 8)))
+    assert entry.file.content_type == "image/png"
+    with Image.open(io.BytesIO(await sent(entry))) as again:
+        assert (again.format, again.mode, again.size) == ("PNG", kept, (8, 8))
+
+
+async def test_picture_with_a_transparent_colour() -> None:
+    """Transparency of a palette image survives, because it says where to edit."""
+    picture = Image.new("P", (8, 8))
+    picture.info["transparency"] = 0
+    entry = await resolve("image", picture)
+    assert entry.info is not None
+    assert entry.info.has_alpha
+    with Image.open(io.BytesIO(await sent(entry))) as again:
+        assert again.getpixel((0, 0))[3] == 0  # type: ignore[index]
+
+
+async def test_picture_that_cannot_be_encoded() -> None:
+    """A PIL image that is closed is refused with PIL's reason."""
+    picture = Image.new("RGB", (8, 8))
+    picture.close()
+    assert "the PIL image cannot be encoded as PNG" in await refused(picture)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"", "the bytes object is empty (0 bytes); pass the bytes of an image file as image"),
+        (bytearray(), "the bytearray is empty"),
+        (memoryview(b""), "the memory is empty"),
+        (io.BytesIO(), "the BytesIO is empty"),
+        ("data:image/png;base64,", "the data URL is empty"),
+        ("data:image/png,abc", "is not 'data:<type>;base64,<data>'"),
+        ("data:image/png;base64", "is not 'data:<type>;base64,<data>'"),
+        ("data:image/png;base64,!!!!", "holds no base64"),
+        ("https://example.org/a.png", "download it first"),
+        (17, "int is no image input; pass bytes, a path"),
+        (None, "NoneType is no image input"),
+        (io.StringIO("x"), "text mode; open it with mode 'rb'"),
+        ("a\0b", "cannot be read"),
+    ],
+)
+async def test_refused(value: Any, words: str) -> None:
+    """What cannot be sent at all is refused before anything is sent, with the next step."""
+    assert words in await refused(value)
+
+
+async def test_refused_files(tmp_path: Path, png: Png) -> None:
+    """Files that are missing, empty, closed, at their end or opened wrongly are refused."""
+    empty, full = tmp_path / "empty.png", tmp_path / "full.png"
+    empty.write_bytes(b"")
+    full.write_bytes(png())
+    assert "does not exist; looked in" in await refused(tmp_path / "no.png", "mask")
+    assert "cannot be read: Is a directory" in await refused(tmp_path)
+    assert "is empty (0 bytes)" in await refused(str(empty))
+    with full.open() as text:
+        assert "text mode" in await refused(text)
+    with full.open("ab") as writer:
+        assert "cannot be read: read; open it with mode 'rb'" in await refused(writer)
+    with full.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        end = await refused(file)
+        assert f"it is at its end, position {len(png()):,}: call seek(0) first" in end
+        file.seek(len(png()) + 10)
+        assert "the file object is empty" in await refused(file)
+    assert "the file object is closed" in await refused(file)
+    with empty.open("rb") as nothing:
+        assert (await refused(nothing)).endswith("the file object is empty (0 bytes)")
+    buffer = io.BytesIO(png())
+    buffer.close()
+    assert "the BytesIO is closed" in await refused(buffer)
+
+
+async def test_upload_that_is_awaited(png: Png) -> None:
+    """An upload with an async read(), FastAPI's for example, is refused with what to do."""
+
+    class Upload:
+        async def read(self, size: int = -1) -> bytes:
+            return png()[:size]
+
+    assert "pass the bytes: await file.read()" in await refused(Upload())
+
+
+async def test_file_that_shrinks(tmp_path: Path, png: Png) -> None:
+    """A file that became shorter between attempts ends the call instead of half an upload."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png())
+    entry = await resolve("image", path)
+    path.write_bytes(png()[:10])
+    with pytest.raises(InvalidImageError, match=r"became shorter: 10 of .* bytes are left"):
+        await sent(entry)
+    path.unlink()
+    with pytest.raises(InvalidImageError, match="can no longer be opened: No such file"):
+        await sent(entry)
+
+
+async def test_file_that_is_closed_too_early(tmp_path: Path, png: Png) -> None:
+    """A file that the caller closes while the call waits is a clear error of its own."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png())
+    with path.open("rb") as file:
+        entry = await resolve("image", file)
+    with pytest.raises(InvalidImageError, match=r"can no longer be read.*closed"):
+        await sent(entry)
+
+
+def test_as_list() -> None:
+    """A tuple is one named image if it looks like one, else several images."""
+    named = ("cat.png", b"x", "image/png")
+    assert as_list(named) == [named]
+    assert as_list((None, b"x", None)) == [(None, b"x", None)]
+    assert as_list(("a.png", "b.png", "c.png")) == ["a.png", "b.png", "c.png"]
+    assert as_list([b"a", b"b"]) == [b"a", b"b"]
+    assert as_list(b"a") == [b"a"]
