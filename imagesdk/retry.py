@@ -153,7 +153,7 @@ class RetryPolicy:
         """
         if classify(error) == "throttled" and context.max_pause is not None:
             return 0.0  # the ticket waits in the limiter instead
-        longest = min(self.max_backoff, self.backoff * 2.0 ** (context.counted_attempts - 1))
+        longest = min(self.max_backoff, self.backoff * 2.0 ** min(context.counted_attempts - 1, 60))
         return max(error.retry_after or 0.0, 0.0) + jitter * longest
 
 

@@ -69,7 +69,11 @@ class ImageLimiter:
         burst: int | None = None,
         max_pause: float = 300.0,
     ) -> None:
-        if not (math.isfinite(images_per_minute) and images_per_minute > 0):
+        try:
+            usable = 0 < images_per_minute < math.inf
+        except TypeError:
+            usable = False
+        if not usable:
             raise ConfigurationError(
                 f"images_per_minute is {images_per_minute!r}; it must be a number above 0: "
                 "pass None to ImageSession for no limit"
@@ -209,13 +213,13 @@ class ImageLimiter:
 
     def _pause(self, error: RateLimitError) -> None:
         """Pause everybody until the server's time; a pause only ever moves forward."""
+        now = asyncio.get_running_loop().time()
         delay = error.retry_after
         if delay is None:
-            longest = min(_LONGEST_GUESS, 2.0**self._unexplained)
+            longest = min(_LONGEST_GUESS, 2.0 ** min(self._unexplained, 10))
             delay = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
-            self._unexplained += 1
+            self._unexplained += now >= self._pause_until  # what is refused together counts once
         if delay <= self.max_pause:
-            now = asyncio.get_running_loop().time()
             self._pause_until = max(self._pause_until, now + delay + _PAUSE_CUSHION)
         self._wake()
 
