@@ -1,7 +1,7 @@
 """The transport over aiohttp: the only client module that imports it.
 
 It follows no redirects, keeps no cookies, reads no proxy settings from the environment, retries
-nothing, and turns every exception of aiohttp into one of ours. aiohttp's exceptions can hold the
+nothing (aiohttp itself repeats a GET once on a connection that was dying), and turns every exception of aiohttp into one of ours. aiohttp's exceptions can hold the
 request's headers, with the key in them: they are chained without their tracebacks, and those that
 hold headers are not chained at all.
 """

@@ -1,0 +1,723 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import io
+import json
+import logging
+import os
+import pickle
+import shutil
+import socket
+import ssl
+import subprocess
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email import message_from_bytes
+from email.policy import HTTP
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import (
+    AmbiguousError,
+    AuthenticationError,
+    BadRequestError,
+    ConnectError,
+    ImageSDKError,
+    InvalidImageError,
+    InvalidRequestError,
+    ProtocolError,
+    RequestTimeoutError,
+    ResponseInterruptedError,
+    ServerError,
+)
+from imagesdk.protocol.encode import BytesBody, WireRequest
+from imagesdk.retry import RetryPolicy
+from imagesdk.transport._aiohttp import AiohttpTransport
+from imagesdk.transport.base import Progress, read_all
+
+Png = Callable[..., bytes]
+GOOD = json.dumps({"data": [{"b64_json": "aW1hZ2U="}]}).encode()
+QUICK = RetryPolicy(3, backoff=0.001)
+
+
+class Connection:
+    """One request on one connection, as the server sees it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.target = ""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+
+    async def read_head(self) -> None:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.strip().split("\r\n")
+        self.target = first.split(" ")[1]
+        self.headers = {k.lower(): v.strip() for k, _, v in (s.partition(":") for s in lines)}
+
+    async def read(self) -> None:
+        await self.read_head()
+        self.body = await self.reader.readexactly(int(self.headers.get("content-length", "0")))
+
+    def answer(self, body: bytes = GOOD, status: int = 200, **headers: str) -> None:
+        headers = {"content_length": str(len(body)), **headers}
+        lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
+        self.writer.write(f"HTTP/1.1 {status} OK\r\n{lines}\r\n".encode() + body)
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+Step = Callable[[Connection], Awaitable[None]]
+
+
+async def good(connection: Connection) -> None:
+    await connection.read()
+    connection.answer()
+
+
+def says(body: bytes = GOOD, status: int = 200, **headers: str) -> Step:
+    async def step(connection: Connection) -> None:
+        await connection.read()
+        connection.answer(body, status, **headers)
+
+    return step
+
+
+def cut(body: bytes, **headers: str) -> Step:
+    """Answer and close the connection at once."""
+
+    async def step(connection: Connection) -> None:
+        await connection.read()
+        connection.answer(body, 200, **headers)
+        connection.writer.close()
+
+    return step
+
+
+async def reset_after_request(connection: Connection) -> None:
+    await connection.read()
+    connection.reset()
+
+
+async def close_after_request(connection: Connection) -> None:
+    await connection.read()
+    connection.writer.close()
+
+
+async def reset_on_accept(connection: Connection) -> None:
+    connection.reset()
+
+
+async def reset_in_upload(connection: Connection) -> None:
+    await connection.read_head()
+    await connection.reader.readexactly(100_000)
+    connection.reset()
+
+
+async def hang(connection: Connection) -> None:
+    await connection.read()
+    await connection.reader.read()
+
+
+class RawServer:
+    """A server that does with each request what the next step says."""
+
+    def __init__(self, *steps: Step, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[Connection] = []
+        self._steps = deque(steps)
+        self._tls = tls
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        host, port = self._server.sockets[0].getsockname()
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}/v1"
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while not reader.at_eof() and not writer.is_closing():
+                connection = Connection(reader, writer)
+                step = self._steps[0] if self._steps else good
+                await step(connection)
+                self.requests.append(connection)
+                if self._steps:
+                    self._steps.popleft()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+
+@asynccontextmanager
+async def served(*steps: Step, **options: Any) -> AsyncIterator[tuple[RawServer, ImageSession]]:
+    async with (
+        RawServer(*steps) as server,
+        ImageSession(base_url=server.url, **{"retry": QUICK, **options}) as images,
+    ):
+        yield server, images
+
+
+async def fails(*steps: Step, **options: Any) -> Any:
+    """Return the error of a generation."""
+    async with served(*steps, **options) as (_, images):
+        with pytest.raises(ImageSDKError) as caught:
+            await images.generate("a fox")
+    return caught.value
+
+
+def parts(connection: Connection) -> dict[str, Any]:
+    """Parse a form with the standard library."""
+    head = f"Content-Type: {connection.headers['content-type']}\r\n\r\n".encode()
+    message = message_from_bytes(head + connection.body, policy=HTTP)
+    return {
+        str(part.get_param("name", header="content-disposition")): part
+        for part in message.iter_parts()
+    }
+
+
+# What goes over the wire ---------------------------------------------------------------------
+
+
+async def test_json_request(key: str) -> None:
+    """A generation is a POST with JSON, the key, and an exact length."""
+    async with served(good, api_key=key) as (server, images):
+        response = await images.generate("a føx", n=2, partial="return")
+        assert await response.data[0].read() == b"image"
+    (request,) = server.requests
+    assert request.target == "/v1/images/generations"
+    assert json.loads(request.body) == {"prompt": "a føx", "n": 2}
+    assert request.headers["authorization"] == f"Bearer {key}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("imagesdk/")
+    assert "transfer-encoding" not in request.headers
+    assert "cookie" not in request.headers
+
+
+async def test_multipart_request(png: Png, tmp_path: Path) -> None:
+    """An edit is a form of an exact length that another parser reads back."""
+    mask = tmp_path / 'ma"sk.png'
+    mask.write_bytes(png())
+    async with served(good) as (server, images):
+        await images.edit(io.BytesIO(png()), "a\r\n--fox ü", mask=mask, n=1)
+    (request,) = server.requests
+    assert "transfer-encoding" not in request.headers
+    assert int(request.headers["content-length"]) == len(request.body)
+    form = parts(request)
+    assert list(form) == ["prompt", "n", "image", "mask"]
+    assert form["prompt"].get_payload(decode=True).decode() == "a\r\n--fox ü"
+    assert form["image"].get_payload(decode=True) == form["mask"].get_payload(decode=True) == png()
+    assert form["image"].get_content_type() == "image/png"
+    assert form["image"].get_filename() == "image.png"
+    assert form["mask"].get_filename() == "ma%22sk.png"
+
+
+async def test_connection_is_used_again() -> None:
+    """Calls that follow each other share a connection; one that the server closed is no error."""
+
+    async def once(connection: Connection) -> None:
+        await connection.read()
+        connection.answer()
+        connection.writer.close()
+
+    async with served(good, good, once, good) as (server, images):
+        for _ in range(4):
+            response = await images.generate("a fox")
+            assert len(response.attempts) == 1
+            await asyncio.sleep(0.01)
+    peers = [c.writer.get_extra_info("peername") for c in server.requests]
+    assert peers[0] == peers[1] == peers[2]
+    assert peers[3] != peers[0]
+
+
+async def test_gzip() -> None:
+    """A compressed answer is decoded, and a broken one is not half an image."""
+    step = says(gzip.compress(GOOD), content_encoding="gzip")
+    async with served(step) as (_, images):
+        assert await (await images.generate("a fox")).data[0].read() == b"image"
+    error = await fails(*[says(b"no gzip", content_encoding="gzip")] * 2)
+    assert isinstance(error, AmbiguousError)
+
+
+async def test_signed_urls_are_kept() -> None:
+    """A URL with a signature is asked for exactly as the server wrote it."""
+    target = "/img%2Fa%20b.png?sig=a%2Bb%3D%2F&se=2023-01-01T00%3A00%3A00Z"
+    async with served() as (server, images):
+        url = server.url.removesuffix("/v1") + target
+        server._steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
+        response = await images.generate("a fox")
+        assert await response.data[0].read() == b"image"
+    assert server.requests[1].target == target
+
+
+async def test_url_with_spaces() -> None:
+    """A URL that is not encoded is encoded, so that it cannot break the request apart."""
+    async with served() as (server, images):
+        url = "/images/a b\r\nX-Evil: 1.png"
+        server._steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
+        await (await images.generate("a fox")).data[0].read()
+    assert " " not in server.requests[1].target
+    assert "x-evil" not in server.requests[1].headers
+
+
+async def test_redirects_are_not_followed(key: str) -> None:
+    """An API call follows no redirect: neither prompt nor key reach another server."""
+    async with RawServer(good) as other:
+        step = says(b"", 307, location=f"{other.url}/images/generations")
+        error = await fails(step, api_key=key)
+    assert isinstance(error, BadRequestError)
+    assert (error.status, other.requests) == (307, [])
+    assert "API calls follow no redirects: set base_url" in str(error)
+
+
+async def test_no_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy variables of the environment are not obeyed: keys pass no machine nobody named."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with served(good) as (_, images):
+        assert (await images.generate("a fox")).data
+
+
+async def test_no_cookies() -> None:
+    """Cookies of a server are not sent back."""
+    async with served(says(set_cookie="a=b; Path=/"), good) as (server, images):
+        await images.generate("a fox")
+        await images.generate("a fox")
+    assert "cookie" not in server.requests[1].headers
+
+
+async def test_header_injection() -> None:
+    """A header that would break the request apart is refused before anything is sent."""
+    transport = AiohttpTransport()
+    async with RawServer() as server:
+        request = WireRequest(
+            method="POST", path=server.url, headers={"X-A": "a\r\nX-B: b"}, body=None
+        )
+        with pytest.raises(InvalidRequestError, match="headers cannot be sent"):
+            async with transport.send(request, credentials={}, progress=Progress()):
+                pass
+        assert server.requests == []
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1/a", "http://[::1", "no url"])
+async def test_impossible_urls(url: str) -> None:
+    """What is no http URL is an invalid request."""
+    transport = AiohttpTransport()
+    request = WireRequest(method="GET", path=url, headers={}, body=None)
+    with pytest.raises(InvalidRequestError):
+        async with transport.send(request, credentials={}, progress=Progress()):
+            pass
+    await transport.aclose()
+
+
+# Failures ------------------------------------------------------------------------------------
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+async def test_refused() -> None:
+    """A connection that is refused was not sent, and is tried again."""
+    async with ImageSession(base_url=f"http://127.0.0.1:{_free_port()}/v1", retry=QUICK) as images:
+        with pytest.raises(ConnectError, match="no connection to http://127") as caught:
+            await images.generate("a fox")
+        assert images.snapshot().used == 0
+    assert [a.outcome for a in caught.value.attempts] == ["not_sent"] * 3
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_unknown_host() -> None:
+    """A name that does not resolve is a ConnectError."""
+
+    class Resolver(AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[ResolveResult]:
+            raise OSError(f"no address for {host}:{port} {family}")
+
+        async def close(self) -> None:
+            pass
+
+    connector = aiohttp.TCPConnector(resolver=Resolver())
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        ImageSession(base_url="http://images.test/v1", client_session=http, retry=QUICK) as images,
+    ):
+        with pytest.raises(ConnectError, match=r"images\.test"):
+            await images.generate("a fox")
+        assert not http.closed
+
+
+async def test_connect_timeout() -> None:
+    """A server that does not take the connection in time is a ConnectError."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)  # noqa: FBT003
+            filler.connect_ex(listener.getsockname())
+        await asyncio.sleep(0.01)
+        transport = AiohttpTransport()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        request = WireRequest(method="GET", path=url, headers={}, body=None)
+        progress = Progress()
+        with pytest.raises(ConnectError, match="in time"):
+            async with transport.send(
+                request, credentials={}, progress=progress, connect_timeout=0.03
+            ):
+                pass
+        assert progress.phase == "connect"
+        await transport.aclose()
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.parametrize("step", [reset_after_request, close_after_request])
+async def test_lost_after_the_upload(step: Step) -> None:
+    """A connection that is lost after the request was written is ambiguous: sent once more."""
+    async with served(step, step, step) as (server, images):
+        with pytest.raises(AmbiguousError) as caught:
+            await images.generate("a fox")
+    assert len(server.requests) == 2
+    assert (
+        server.requests[0].headers["idempotency-key"]
+        == (server.requests[1].headers["idempotency-key"])
+    )
+    assert isinstance(caught.value.__cause__, ResponseInterruptedError)
+    assert caught.value.may_be_billed
+    async with served(step) as (_, images):
+        response = await images.generate("a fox")
+    assert [a.outcome for a in response.attempts] == ["ambiguous", "ok"]
+
+
+KINDS: dict[str, Callable[[bytes, Path], Any]] = {
+    "bytes": lambda data, _: data,
+    "path": lambda _, path: path,
+    "BytesIO": lambda data, _: io.BytesIO(data),
+    "file": lambda _, path: path.open("rb"),
+}
+
+
+@pytest.mark.parametrize("step", [reset_in_upload, reset_on_accept])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_reset_in_the_upload(kind: str, step: Step, tmp_path: Path) -> None:
+    """After a reset in mid-upload the whole body is sent again, and nothing may be billed."""
+    data = os.urandom(12_000_000)
+    path = tmp_path / "big.png"
+    await asyncio.to_thread(path.write_bytes, data)
+    image = await asyncio.to_thread(KINDS[kind], data, path)
+    async with served(step, good, validate="off") as (server, images):
+        response = await images.create_variation(image)
+    assert [a.outcome for a in response.attempts] == ["not_sent", "ok"]
+    assert parts(server.requests[1])["image"].get_payload(decode=True) == data
+    if kind == "file":
+        assert not image.closed
+        image.close()
+
+
+async def test_file_that_shrinks_between_attempts(tmp_path: Path) -> None:
+    """A file that was cut between two attempts ends the call with an error about the file."""
+    path = tmp_path / "big.png"
+    await asyncio.to_thread(path.write_bytes, bytes(12_000_000))
+
+    async def shrink(connection: Connection) -> None:
+        await reset_in_upload(connection)
+        await asyncio.to_thread(os.truncate, path, 1000)
+
+    async with served(shrink, validate="off") as (server, images):
+        with pytest.raises(InvalidImageError, match=r"became shorter: 1,000 of 12,000,000"):
+            await images.create_variation(path)
+        assert (await images.generate("a fox")).data  # the session is fit
+    assert all(len(request.body) < 12_000_000 for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        cut(GOOD[:20], content_length=str(len(GOOD))),
+        cut(b"5\r\nabcde\r\n", transfer_encoding="chunked", content_length=""),
+    ],
+    ids=["length", "chunked"],
+)
+async def test_truncated_body(step: Step) -> None:
+    """An answer that breaks off is never half an image; it is ambiguous."""
+    error = await fails(step, step)
+    assert isinstance(error, AmbiguousError)
+    assert isinstance(error.__cause__, ResponseInterruptedError)
+    assert error.__cause__.phase == "receive"
+
+
+async def test_wrong_length() -> None:
+    """An answer that is longer than its length is no answer; its connection is not used again."""
+    step = cut(GOOD, content_length=str(len(GOOD) - 5))
+    async with served(step, good) as (_, images):
+        response = await images.generate("a fox")
+    assert [a.outcome for a in response.attempts] == ["ambiguous", "ok"]
+    assert await response.data[0].read() == b"image"
+
+
+async def test_get_that_is_cut_off() -> None:
+    """A request without a body, a download, that is cut off may be sent again at will."""
+    async with RawServer(*[reset_on_accept] * 3) as server:  # aiohttp asks twice itself
+        transport = AiohttpTransport()
+        request = WireRequest(method="GET", path=server.url, headers={}, body=None)
+        with pytest.raises(ConnectError, match="was lost before anything was sent"):
+            async with transport.send(request, credentials={}, progress=Progress()):
+                pass
+        await transport.aclose()
+
+
+async def test_hang() -> None:
+    """A server that does not answer in time is left alone: it is still working, and bills."""
+    policy = RetryPolicy(3, attempt_timeout=0.04)
+    async with served(hang, hang, retry=policy) as (server, images):
+        with pytest.raises(RequestTimeoutError) as caught:
+            await images.generate("a fox")
+    assert [a.outcome for a in caught.value.attempts] == ["still_running"]
+    await asyncio.sleep(0)
+    assert len(server.requests) <= 1
+
+
+async def test_timeouts_of_a_borrowed_session() -> None:
+    """A read timeout is told apart from a broken connection, wherever it comes from."""
+    async with (
+        RawServer(hang) as server,
+        aiohttp.ClientSession() as http,
+    ):
+        transport = AiohttpTransport(http)
+        body = BytesBody(content_type="text/plain", data=b"x")
+        request = WireRequest(method="POST", path=server.url, headers={}, body=body)
+        progress = Progress()
+        with pytest.raises(TimeoutError):
+            async with (
+                asyncio.timeout(0.03),
+                transport.send(request, credentials={}, progress=progress),
+            ):
+                pass
+        assert progress.phase == "receive"
+
+
+async def test_unread_answer_drops_the_connection() -> None:
+    """Leaving an answer unread closes its connection, and the next request works."""
+    async with RawServer(says(bytes(3_000_000)), good) as server:
+        transport = AiohttpTransport()
+        request = WireRequest(method="GET", path=server.url, headers={}, body=None)
+        async with transport.send(request, credentials={}, progress=Progress()) as reply:
+            assert await reply.read()
+        async with transport.send(request, credentials={}, progress=Progress()) as reply:
+            assert await read_all(reply, 1000) == GOOD
+        await transport.aclose()
+    peers = [c.writer.get_extra_info("peername") for c in server.requests]
+    assert peers[0] != peers[1]
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """A TLS context with a certificate that nobody vouches for."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl program")
+    folder = tmp_path_factory.mktemp("tls")
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(
+        [openssl, *options.split(), "-subj", "/CN=127.0.0.1", *files],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+async def test_self_signed(self_signed: ssl.SSLContext, key: str) -> None:
+    """A certificate that nobody vouches for ends the connection before the key is sent."""
+    async with (
+        RawServer(good, tls=self_signed) as server,
+        ImageSession(base_url=server.url, api_key=key, retry=QUICK) as images,
+    ):
+        with pytest.raises(ConnectError, match="cannot be trusted") as caught:
+            await images.generate("a fox")
+    assert server.requests == []
+    assert caught.value.attempts[0].outcome == "not_sent"
+
+
+async def test_plain_http_where_tls_is_expected() -> None:
+    """TLS to a server that speaks plain HTTP is a ConnectError."""
+
+    async def no_tls(connection: Connection) -> None:
+        await connection.reader.read(10)
+        connection.answer(b"", 400)
+        connection.writer.close()
+
+    async with RawServer(*[no_tls] * 3) as server:
+        url = server.url.replace("http://", "https://")
+        async with ImageSession(base_url=url, retry=QUICK) as images:
+            with pytest.raises(ConnectError):
+                await images.generate("a fox")
+
+
+# Sessions ------------------------------------------------------------------------------------
+
+
+async def test_borrowed_session_stays_open() -> None:
+    """A session that was lent is used and not closed."""
+    async with RawServer(good, good) as server, aiohttp.ClientSession() as http:
+        async with ImageSession(base_url=server.url, client_session=http) as images:
+            await images.generate("a fox")
+        assert not http.closed
+        async with http.get(server.url) as answer:
+            assert answer.status == 200
+
+
+async def test_own_session_is_closed() -> None:
+    """A session of our own is closed: nothing is left for the garbage collector to complain of."""
+    async with served(good) as (_, images):
+        await images.generate("a fox")
+    gc.collect()
+    await images.aclose()  # once more does no harm
+
+
+# Secrets -------------------------------------------------------------------------------------
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the error, its causes and contexts, and the errors that it holds."""
+    seen: dict[int, BaseException] = {}
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen[id(one)] = one
+            left += [one.__cause__, one.__context__, *getattr(one, "errors", ())]
+    return list(seen.values())
+
+
+def _everything(error: BaseException) -> str:
+    """Return all that a logger, a debugger or an error tracker could show of an error."""
+    shown: list[str] = []
+    for one in _chain(error):
+        shown += [str(one), repr(one), repr(vars(one)), repr(getattr(one, "__notes__", ""))]
+        stack = traceback.StackSummary.extract(
+            (
+                (frame, line)
+                for frame, line in traceback.walk_tb(one.__traceback__)
+                if frame.f_code.co_filename != __file__
+            ),
+            capture_locals=True,
+        )
+        shown += stack.format()
+    shown.append(repr(pickle.dumps(error)))
+    return "\n".join(shown)
+
+
+def _echo(status: int) -> Step:
+    """Answer with the key that came in, as some servers do."""
+
+    async def step(connection: Connection) -> None:
+        await connection.read()
+        bearer = connection.headers["authorization"]
+        body = json.dumps({"error": {"message": f"Incorrect key: {bearer}", "code": bearer}})
+        connection.answer(body.encode(), status, x_request_id="r", x_echo=bearer)
+
+    return step
+
+
+async def _echo_garbage(connection: Connection) -> None:
+    await connection.read()
+    connection.answer(f"<p>{connection.headers['authorization']}</p>".encode())
+
+
+async def _echo_items(connection: Connection) -> None:
+    await connection.read()
+    connection.answer(json.dumps({"data": [connection.headers["authorization"]]}).encode())
+
+
+LEAKS: dict[str, tuple[Step, type[ImageSDKError]]] = {
+    "reset": (reset_after_request, AmbiguousError),
+    "reset on accept": (reset_on_accept, ImageSDKError),
+    "truncated": (cut(GOOD[:9], content_length="99"), AmbiguousError),
+    "no HTTP": (cut(b"", content_length="x"), ImageSDKError),
+    "hang": (hang, RequestTimeoutError),
+    "redirect": (says(b"", 302, location="http://127.0.0.1:9/"), BadRequestError),
+    "401 echo": (_echo(401), AuthenticationError),
+    "500 echo": (_echo(500), ServerError),
+    "200 echo": (_echo(200), ImageSDKError),
+    "garbage echo": (_echo_garbage, ProtocolError),
+    "items echo": (_echo_items, ProtocolError),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+async def test_key_is_never_shown(name: str, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No failure shows the key: not in text, chain, locals of frames, pickles or debug logs."""
+    caplog.set_level(logging.DEBUG)
+    step, kind = LEAKS[name]
+    policy = RetryPolicy(2, backoff=0.001, attempt_timeout=0.04 if name == "hang" else None)
+    async with served(step, step, api_key=key, retry=policy) as (_, images):
+        with pytest.raises(kind) as caught:
+            await images.generate("a fox", n=1)
+        assert key not in repr(images)
+        assert key not in repr(images._pipeline)
+        assert key not in repr(images._endpoint)
+    assert "generate" in _everything(caught.value)
+    assert key not in _everything(caught.value)
+    for record in caplog.records:
+        assert key not in record.getMessage() + repr(record.__dict__)
+
+
+async def test_key_is_not_shown_when_refused(
+    key: str, self_signed: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that never came to be shows no key either."""
+    caplog.set_level(logging.DEBUG)
+    async with RawServer(good, tls=self_signed) as server:
+        for url in (server.url, f"http://127.0.0.1:{_free_port()}/v1"):
+            async with ImageSession(base_url=url, api_key=key, retry=QUICK) as images:
+                with pytest.raises(ConnectError) as caught:
+                    await images.generate("a fox")
+            assert key not in _everything(caught.value)
+    assert key not in caplog.text
+
+
+async def test_debugging_words() -> None:
+    """What aiohttp may print of a body is its length, not its content."""
+    from imagesdk.transport._aiohttp import _BodyPayload
+
+    payload = _BodyPayload(BytesBody(content_type="text/plain", data=b"secret"), Progress())
+    assert payload.decode() == "<body of 6 bytes>"
