@@ -98,8 +98,8 @@ class ScriptedTransport:
         if callable(script):
             self._next = script
         else:
-            steps = deque(script)
-            self._next = lambda _request: steps.popleft()
+            self._steps = deque(script)
+            self._next = self._next_step
 
     @asynccontextmanager
     async def send(
@@ -133,6 +133,14 @@ class ScriptedTransport:
             yield _ScriptedReply(step)
         finally:
             self.open -= 1
+
+    def _next_step(self, request: SentRequest) -> Step:
+        if not self._steps:
+            raise AssertionError(
+                f"the script has no answer left for request {len(self.requests)}, "
+                f"{request.method} {request.url}"
+            )
+        return self._steps.popleft()
 
     async def aclose(self) -> None:
         """Note that the session closed the transport."""

@@ -51,10 +51,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def jump(self, timeout: float | None) -> bool:
         """Move the clock on by *timeout*; False if something real must be awaited instead."""
+        if timeout is not None and timeout <= 0:
+            return True  # something is ready to run: a thread's result, perhaps
         if timeout is None or self._in_threads:
             return False
-        if timeout > 0:
-            self._now += timeout + _STEP
+        self._now += timeout + _STEP
         return True
 
     def run_in_executor(
