@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from imagesdk.client.config import Endpoint, check_extra_headers
+from imagesdk.client.config import Endpoint, check_extra_headers, seconds
 from imagesdk.client.downloads import expiry
 from imagesdk.client.results import Fetch, Image, ImagesResponse
 from imagesdk.errors import (
@@ -21,15 +21,65 @@ from imagesdk.errors import (
     PartialResultError,
 )
 from imagesdk.inputs import ResolvedInput, as_list, resolve
+from imagesdk.limiters.base import Priority
 from imagesdk.models.checks import Problem, check, check_total
 from imagesdk.models.profiles import ModelFamily
 from imagesdk.models.requests import ImageInput, ImageRequest, InputInfos, file_fields
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile, WireRequest, encode
 
-__all__ = ("Validate", "find_problems", "join", "judge", "resolve_inputs", "split", "wire_request")
+__all__ = (
+    "CallOptions",
+    "Validate",
+    "find_problems",
+    "images_asked",
+    "join",
+    "judge",
+    "resolve_inputs",
+    "split",
+    "wire_request",
+)
 
 Validate: TypeAlias = Literal["error", "warn", "off"]
+
+
+@attrs.frozen(kw_only=True)
+class CallOptions:
+    """The options of one call that do not go into its body; see `imagesdk.ImageSession.generate`."""
+
+    timeout: float | None
+    max_wait: float | None
+    priority: Priority = "interactive"
+    partial: Literal["raise", "return"] = "raise"
+
+    def but(
+        self,
+        timeout: float | None,
+        max_wait: float | None,
+        priority: Priority,
+        partial: Literal["raise", "return"],
+    ) -> CallOptions:
+        """Return these options with those of one call; None leaves a time as it is.
+
+        Raises:
+            ConfigurationError: A time cannot be waited.
+            InvalidRequestError: A word is none of those that are known.
+        """
+        if priority not in ("interactive", "batch"):
+            raise InvalidRequestError(
+                f"priority is {priority!r}; it must be 'interactive' or 'batch'", field="priority"
+            )
+        if partial not in ("raise", "return"):
+            raise InvalidRequestError(
+                f"partial is {partial!r}; it must be 'raise' or 'return'", field="partial"
+            )
+        wait = seconds("max_wait", max_wait, zero=True)
+        return CallOptions(
+            timeout=self.timeout if timeout is None else seconds("timeout", timeout),
+            max_wait=self.max_wait if max_wait is None else wait,
+            priority=priority,
+            partial=partial,
+        )
 
 
 async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
@@ -62,6 +112,12 @@ def split(request: ImageRequest, most: int) -> list[ImageRequest]:
         return [request]
     sizes = [most] * (total // most) + [total % most] * (total % most > 0)
     return [attrs.evolve(request, n=size) for size in sizes]
+
+
+def images_asked(request: ImageRequest) -> int:
+    """Return how many images a request asks for: 1 if its n, not validated, is no such number."""
+    asked = request.n
+    return asked if isinstance(asked, int) and asked >= 1 else 1
 
 
 def find_problems(
@@ -125,7 +181,9 @@ def wire_request(
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"
         ) from None
-    headers = {"User-Agent": user_agent, "Idempotency-Key": uuid.uuid4().hex, **wire.headers}
+    own = {"User-Agent": user_agent, "Idempotency-Key": uuid.uuid4().hex}
+    given = {name.lower() for name in wire.headers}
+    headers = {k: v for k, v in own.items() if k.lower() not in given} | dict(wire.headers)
     return attrs.evolve(wire, path=f"{endpoint.base_url}/{wire.path}", headers=headers)
 
 
@@ -195,7 +253,8 @@ def _response(
         for answer in answers
         for item in answer.items
     )
-    usages = [answer.fields["usage"] for answer in answers if "usage" in answer.fields]
+    told = [answer.fields.get("usage") for answer in answers]
+    usages = [usage for usage in told if isinstance(usage, Mapping)]
     return ImagesResponse(
         created=first.created,
         data=data,
@@ -212,19 +271,24 @@ def _response(
 
 
 def _sum(usages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Add token counts up, also those that are nested."""
+    """Add token counts up, also those that are nested; of anything else the first stays."""
     if len(usages) == 1:
         return usages[0]
     total: dict[str, Any] = {}
     for usage in usages:
         for key, value in usage.items():
-            if isinstance(value, Mapping):
-                total[key] = _sum([total.get(key, {}), value])
-            elif isinstance(value, int | float) and not isinstance(value, bool):
-                total[key] = total.get(key, 0) + value
-            else:
-                total.setdefault(key, value)
+            before = total.get(key)
+            if before is None:
+                total[key] = value
+            elif isinstance(value, Mapping) and isinstance(before, Mapping):
+                total[key] = _sum([before, value])
+            elif _is_count(value) and _is_count(before):
+                total[key] = before + value
     return total
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _infos(inputs: Sequence[ResolvedInput]) -> InputInfos:

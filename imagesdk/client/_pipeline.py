@@ -19,8 +19,6 @@ from imagesdk.errors import (
     Attempt,
     ConfigurationError,
     ImageSDKError,
-    LimiterUnavailableError,
-    RateLimitTooLongError,
     RequestTimeoutError,
 )
 from imagesdk.events import (
@@ -212,7 +210,9 @@ class Pipeline:
             self._record(call, exchange, "ok", None)
             return answer
         self._record(call, exchange, classify(failure), str(failure))
-        raise failure
+        # The frames below hold the raw answer, in which a server may echo the key.
+        failure.__context__ = None
+        raise failure.with_traceback(None)
 
     async def _send(self, call: Call, exchange: _Exchange) -> Answer:
         sending = self.transport.send(
@@ -276,8 +276,6 @@ class Pipeline:
 
     def _final(self, call: Call, error: ImageSDKError) -> ImageSDKError:
         """Complete the error that the caller gets."""
-        if isinstance(error, (RateLimitTooLongError, ConfigurationError, LimiterUnavailableError)):
-            return error
         billed = error.may_be_billed or any(attempt.may_be_billed for attempt in call.attempts)
         final = error
         if classify(error) == "ambiguous":

@@ -8,6 +8,7 @@ https://github.com/openai/openai-python (read 2026-11-20)
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ __all__ = (
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_SECRETS_IN_URL = re.compile(r"(?<=//)[^/]*(?=@)|^[^/]*(?=@)|(?<=[?#]).*", re.DOTALL)
+"""User and password, query and fragment: messages do not show them."""
 
 
 class Hidden(dict[str, str]):
@@ -39,6 +42,15 @@ class Hidden(dict[str, str]):
         return f"<{len(self)} hidden headers>"
 
     __str__ = __repr__
+
+
+class HiddenText(str):
+    """A secret: it is sent like any text, and a traceback with locals does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} hidden characters>"
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +118,7 @@ def read_endpoint(
         chosen = (value if value is not None else os.environ.get(variable, "")).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
-    return Endpoint(base_url=url, credentials=headers, secret=key)
+    return Endpoint(base_url=url, credentials=headers, secret=HiddenText(key))
 
 
 def _check_header(name: str, value: str) -> str:
@@ -116,6 +128,10 @@ def _check_header(name: str, value: str) -> str:
         ConfigurationError: It or its name would break the request apart; the message does not show it.
     """
     for text in (name, value):
+        if not isinstance(text, str):
+            raise ConfigurationError(
+                f"the header {name!r} has a {type(value).__name__}; names and values must be str"
+            )
         bad = any(ord(c) < 32 or ord(c) == 127 for c in text if c != "\t")
         if bad or not text.isprintable() or not _is_latin_1(text):
             raise ConfigurationError(
@@ -160,19 +176,24 @@ def _checked_key(key: str) -> str:
 
 def _checked_url(url: str) -> str:
     url = url.strip().rstrip("/")
+    shown = _SECRETS_IN_URL.sub("***", url)
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"base_url {url!r} is no URL: {error}") from None
+    except ValueError:
+        raise ConfigurationError(f"base_url {shown!r} is no URL: check host and port") from None
+    if any(c.isspace() or not c.isprintable() for c in url):  # urlsplit drops some of them
+        raise ConfigurationError(f"base_url {shown!r} holds white space or a control character")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"base_url is {url!r}; it must be like {DEFAULT_BASE_URL!r}: http or https, a host, a path"
+            f"base_url is {shown!r}; it must be like {DEFAULT_BASE_URL!r}: http or https, a host, a path"
         )
     if parts.username or parts.password:
         raise ConfigurationError("base_url must not hold a user name or password: use api_key=")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"base_url {url!r} must end with its path: no query, no fragment")
+        raise ConfigurationError(
+            f"base_url {shown!r} must end with its path: no query, no fragment"
+        )
     return url
 
 

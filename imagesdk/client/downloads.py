@@ -35,6 +35,8 @@ _GONE = frozenset({403, 404, 410})
 _LIFETIME = timedelta(hours=1)
 """URLs expire after an hour: https://platform.openai.com/docs/guides/images (2023)"""
 _ATTEMPT_TIMEOUT = 120.0
+_LONGEST_PAUSE = 60.0
+"""Seconds between two attempts; if the server asks for more, its refusal is raised."""
 # A GET costs nothing, so every failure may be repeated.
 _POLICY = RetryPolicy(3, ambiguous="always")
 _COMPACT_DATE = re.compile(r"\d{8}T\d{6}Z")
@@ -48,8 +50,8 @@ def expiry(url: str, created: int | None) -> datetime | None:
             (``Expires``) are understood.
         created: Seconds since 1970, None if the server did not say.
     """
-    query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
     try:
+        query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
         if "se" in query:
             moment = datetime.fromisoformat(query["se"])
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -71,7 +73,7 @@ class _Download:
 
     attempts: int = 0
     replayable: bool = True
-    remaining: float | None = None
+    remaining: float | None = _LONGEST_PAUSE
     max_pause: float | None = None
     ambiguous_failures: int = 0
 
@@ -104,7 +106,7 @@ class Downloader:
             ProtocolError: It is no URL that may be fetched.
             TransportError: It did not arrive, in three attempts.
         """
-        target = urljoin(f"{self.endpoint.base_url}/", url)
+        target = _joined(f"{self.endpoint.base_url}/", url)
         download = _Download()
         again = retrying(_POLICY, download, lambda _error, _delay: None)
         content: bytes = await again(self._attempt, target, expires_at, download)
@@ -116,11 +118,14 @@ class Downloader:
         try:
             async with asyncio.timeout(_ATTEMPT_TIMEOUT):
                 return await self._follow(url, expires_at)
-        except ImageSDKError:
-            raise
+        except ImageSDKError as error:
+            failure = error
         except TimeoutError:
             message = f"the download of {_shown(url)} took longer than {_ATTEMPT_TIMEOUT:g} s"
-            raise RequestTimeoutError(message, phase="receive") from None
+            failure = RequestTimeoutError(message, phase="receive")
+        # The frames below hold the raw answer, in which a server may echo the key.
+        failure.__context__ = None
+        raise failure.with_traceback(None)
 
     async def _follow(self, url: str, expires_at: datetime | None) -> bytes:
         """Get *url*, following a few redirects; each is checked like the first."""
@@ -133,7 +138,7 @@ class Downloader:
                 location = reply.headers.get("location")
                 if reply.status not in _REDIRECTS or not location:
                     return await self._content(url, reply, expires_at)
-                url = urljoin(url, location)
+                url = _joined(url, location)
         raise ProtocolError(
             f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
         )
@@ -170,6 +175,18 @@ class Downloader:
                 f"the image at {_shown(url)} has no bytes", status=reply.status, phase="receive"
             )
         return content
+
+
+def _joined(base: str, url: str) -> str:
+    """Resolve *url* against *base*.
+
+    Raises:
+        ProtocolError: It is no URL.
+    """
+    try:
+        return urljoin(base, url)
+    except ValueError as error:
+        raise ProtocolError(f"the server named a URL that is none: {error}") from None
 
 
 def _shown(url: str) -> str:

@@ -65,6 +65,8 @@ class ImageMap(Generic[R]):
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
+        if isinstance(requests, str):  # each of its letters would be a prompt to pay for
+            raise ConfigurationError("map() takes several requests: put a single prompt in a list")
         self._run = run
         self._forget = forget
         self._source: Iterator[R] | AsyncIterator[R] = (
@@ -111,14 +113,15 @@ class ImageMap(Generic[R]):
         """Cancel what is in flight and wait until it has ended."""
         self._exhausted = True
         tasks: list[asyncio.Task[Outcome[R]] | asyncio.Task[None]] = [*self._running]
+        self._running.clear()  # a consumer that still waits gets none of them
+        self._finished.clear()
         if self._pull is not None:
             tasks.append(self._pull)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._running.clear()
-        self._finished.clear()
+        self._news.set()
         self._forget(self)
 
     def _fill(self) -> None:

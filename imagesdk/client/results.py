@@ -76,7 +76,8 @@ class Image:
 
         Raises:
             ExpiredURLError: The URL no longer works.
-            TransportError: The download failed; the session must still be open.
+            TransportError: The download failed.
+            ConfigurationError: The session is closed: it must be open to download.
         """
         if self._content is None:
             if self._fetch is None or self.url is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import attrs
 
 from imagesdk.client._assembly import (
+    CallOptions,
     Validate,
     find_problems,
+    images_asked,
     join,
     judge,
     resolve_inputs,
@@ -24,7 +27,7 @@ from imagesdk.client.config import choose_limiter, choose_profile, read_endpoint
 from imagesdk.client.downloads import Downloader
 from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
-from imagesdk.errors import ConfigurationError, InvalidRequestError
+from imagesdk.errors import ConfigurationError
 from imagesdk.events import Downloaded, Event
 from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority
 from imagesdk.models.profiles import ServerProfile, family_of
@@ -48,16 +51,6 @@ Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
 
 _MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
 _BODY_OVERHEAD_BYTES = 1024 * 1024
-
-
-@attrs.frozen(kw_only=True)
-class _Options:
-    """The options of one call that do not go into its body."""
-
-    timeout: float | None
-    max_wait: float | None
-    priority: Priority
-    partial: Literal["raise", "return"]
 
 
 class ImageSession:
@@ -120,8 +113,9 @@ class ImageSession:
         )
         self._profile = choose_profile(server, self._endpoint.host)
         self._model = model
-        self._timeout = seconds("timeout", timeout)
-        self._max_wait = seconds("max_wait", max_wait, zero=True)
+        self._defaults = CallOptions(
+            timeout=seconds("timeout", timeout), max_wait=seconds("max_wait", max_wait, zero=True)
+        )
         if validate not in ("error", "warn", "off"):
             raise ConfigurationError(
                 f"validate is {validate!r}; it must be 'error', 'warn' or 'off'"
@@ -272,7 +266,7 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
 
     async def edit(
         self,
@@ -385,7 +379,7 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
 
     async def create_variation(
         self,
@@ -449,7 +443,7 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._options(timeout, max_wait, priority, partial))
+        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
 
     def map(
         self,
@@ -491,7 +485,7 @@ class ImageSession:
             >>> asyncio.run(main())
             [('a fox', 1), ('an otter', 1), ('a corgi', 1)]
         """
-        options = self._options(timeout, max_wait, priority, partial)
+        options = self._defaults.but(timeout, max_wait, priority, partial)
 
         async def run(item: Q) -> ImagesResponse:
             request = GenerateRequest(item) if isinstance(item, str) else item
@@ -524,37 +518,11 @@ class ImageSession:
 
     # From here on: how a call is made ready, split and joined.
 
-    def _options(
-        self,
-        timeout: float | None,
-        max_wait: float | None,
-        priority: Priority,
-        partial: Literal["raise", "return"],
-    ) -> _Options:
-        if priority not in ("interactive", "batch"):
-            raise InvalidRequestError(
-                f"priority is {priority!r}; it must be 'interactive' or 'batch'", field="priority"
-            )
-        if partial not in ("raise", "return"):
-            raise InvalidRequestError(
-                f"partial is {partial!r}; it must be 'raise' or 'return'", field="partial"
-            )
-        return _Options(
-            timeout=self._timeout if timeout is None else seconds("timeout", timeout),
-            max_wait=self._max_wait
-            if max_wait is None
-            else seconds("max_wait", max_wait, zero=True),
-            priority=priority,
-            partial=partial,
-        )
-
     async def _enter_loop(self) -> None:
         """Bind the session to the running loop at its first use."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            version = await asyncio.to_thread(metadata.version, "imagesdk")
-            self._user_agent = f"imagesdk/{version}"
         elif self._loop is not loop:
             raise ConfigurationError(
                 "this session belongs to another event loop: make one session for each loop, for "
@@ -562,8 +530,11 @@ class ImageSession:
             )
         if self._pipeline.closed:
             raise ConfigurationError("the session is closed; make a new one")
+        if not self._user_agent:
+            version = await asyncio.to_thread(metadata.version, "imagesdk")
+            self._user_agent = f"imagesdk/{version}"
 
-    async def _run(self, request: ImageRequest, options: _Options) -> ImagesResponse:
+    async def _run(self, request: ImageRequest, options: CallOptions) -> ImagesResponse:
         """Check, split, send and join one request."""
         await self._enter_loop()
         if request.model is None:
@@ -590,16 +561,16 @@ class ImageSession:
         )
         attempts = tuple(attempt for call in calls for attempt in call.attempts)
         return join(
-            request.n or 1,
+            images_asked(request),
             answers,
             attempts,
-            fetch=self._downloader.fetch,
+            fetch=self._fetch,
             keep_partial=options.partial == "return",
         )
 
-    def _call(self, part: ImageRequest, wire: WireRequest, options: _Options) -> Call:
+    def _call(self, part: ImageRequest, wire: WireRequest, options: CallOptions) -> Call:
         self._calls += 1
-        cost = part.n or 1
+        cost = images_asked(part)
         return Call(
             number=self._calls,
             endpoint=part.endpoint,
@@ -612,6 +583,11 @@ class ImageSession:
             max_body_bytes=cost * _MAX_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
             max_pause=self._pipeline.limiter.max_pause,
         )
+
+    async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
+        """Download an image, while the session is open."""
+        await self._enter_loop()
+        return await self._downloader.fetch(url, expires_at)
 
     def _on_downloaded(self, size_bytes: int) -> None:
         self._pipeline.emit(

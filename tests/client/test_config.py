@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from imagesdk.client.config import (
+    DEFAULT_BASE_URL,
+    check_extra_headers,
+    choose_limiter,
+    choose_profile,
+    origin_of,
+    read_endpoint,
+    seconds,
+)
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import ConfigurationError
+from imagesdk.limiters.base import NoLimiter
+from imagesdk.limiters.local import ImageLimiter
+from imagesdk.models.profiles import ServerProfile, profile_named
+
+SECRET = "sk-test-hidden"  # noqa: S105 - not a real one
+
+
+def read(**given: Any) -> Any:
+    arguments = {"api_key": None, "base_url": None, "organization": None, "project": None}
+    return read_endpoint(**(arguments | given))
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not given is read from the variables that the official SDK uses."""
+    monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://env:8000/v1/")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-env")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-env ")
+    endpoint = read()
+    assert (endpoint.base_url, endpoint.secret) == ("http://env:8000/v1", SECRET)
+    assert dict(endpoint.credentials) == {
+        "Authorization": f"Bearer {SECRET}",
+        "OpenAI-Organization": "org-env",
+        "OpenAI-Project": "proj-env",
+    }
+    given = read(api_key="k", base_url="http://arg/", organization="o", project="")
+    assert dict(given.credentials) == {"Authorization": "Bearer k", "OpenAI-Organization": "o"}
+    assert given.base_url == "http://arg"
+    assert read(api_key="").credentials.keys() == {"OpenAI-Organization", "OpenAI-Project"}
+
+
+def test_default_host_needs_a_key() -> None:
+    """OpenAI's own host is the default, and needs a key; servers of your own need none."""
+    with pytest.raises(ConfigurationError, match="set the environment variable OPENAI_API_KEY"):
+        read()
+    with pytest.raises(ConfigurationError, match="no API key"):
+        read(base_url="https://API.openai.com/v2", api_key=" ")
+    endpoint = read(api_key="k")
+    assert (endpoint.base_url, endpoint.host) == (DEFAULT_BASE_URL, "api.openai.com")
+    assert endpoint.origin == ("https", "api.openai.com", 443)
+    assert read(base_url="http://localhost:1/v1").secret == ""
+
+
+@pytest.mark.parametrize("bad", ["hid\nden", "hid den", "hid\0den", "hidé", "hid\x7fden"])
+def test_bad_keys(bad: str) -> None:
+    """A key that cannot be sent is refused without being shown."""
+    with pytest.raises(ConfigurationError, match="characters that cannot be sent") as caught:
+        read(api_key=bad)
+    assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["organization", "project"])
+def test_bad_organization(name: str) -> None:
+    """An organization or project that cannot be sent is refused without being shown."""
+    for value in ("hid\r\nX: y", "hid€"):
+        with pytest.raises(ConfigurationError, match="cannot be sent") as caught:
+            read(base_url="http://a", **{name: value})
+        assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:8000/v1", "http or https, a host, a path"),
+        ("ftp://host/v1", "http or https"),
+        ("http://", "http or https"),
+        ("http:///v1", "http or https"),
+        ("http://host:port/v1", "is no URL"),
+        ("http://host:99999/v1", "is no URL"),
+        ("http://[::1/v1", "is no URL"),
+        ("http://ho st/v1", "white space or a control character"),
+        ("http://host/v1\r\nX-Evil: 1", "white space or a control character"),
+        ("http://user:sk-test-hidden@host/v1", "must not hold a user name or password"),
+        ("http://sk-test-hidden@host/v1", "must not hold a user name or password"),
+        ("http://user:sk-test-hidden@host:port/v1", "is no URL"),
+        ("ftp://user:sk-test-hidden@host/v1", "http or https"),
+        ("user:sk-test-hidden@host/v1", "http or https"),
+        ("http://host/v1?key=sk-test-hidden", "no query, no fragment"),
+        ("http://host/v1#sk-test-hidden", "no query, no fragment"),
+        ("host/v1?key=sk-test-hidden", "http or https"),
+    ],
+)
+def test_bad_urls(url: str, words: str) -> None:
+    """A base_url that cannot be used is refused, without the secrets that may be in it."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        read(base_url=url)
+    assert SECRET not in str(caught.value)
+
+
+def test_nothing_shows_the_key() -> None:
+    """Neither the endpoint nor its parts show the key."""
+    endpoint = read(api_key=SECRET, base_url="http://a")
+    for shown in (endpoint, endpoint.credentials, endpoint.secret, [endpoint.secret]):
+        assert SECRET not in repr(shown)
+    assert SECRET not in f"{endpoint} {endpoint.credentials}"
+    assert f"{endpoint.secret}" == SECRET
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Host/a", ("https", "host", 443)),
+        ("http://host:80/", ("http", "host", 80)),
+        ("http://[::1]:8000/", ("http", "::1", 8000)),
+        ("relative", ("", "", 0)),
+    ],
+)
+def test_origins(url: str, origin: tuple[str, str, int]) -> None:
+    """Scheme, host and port make an origin, with the default port filled in."""
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-A": "a\r\nX-B: b"},
+        {"X-A\r\nX-B": "b"},
+        {"X-A": "a\0"},
+        {"X-A": "€"},
+        {"Authorization": "Bearer x"},
+        {"aUTHORIZATION": "Bearer x"},
+    ],
+)
+def test_bad_extra_headers(headers: dict[str, str]) -> None:
+    """Headers that break the request apart, or replace the key, are refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        check_extra_headers(headers)
+    assert "Bearer" not in str(caught.value)
+
+
+def test_good_extra_headers() -> None:
+    """Any other header of one line of Latin-1 text may be added."""
+    check_extra_headers({"X-Tenant": "café", "api-key": "k"})
+
+
+def test_profiles() -> None:
+    """The profile is given, named, or picked by the host alone."""
+    own = ServerProfile(name="own", source="here")
+    assert choose_profile(own, "api.openai.com") is own
+    assert choose_profile("classic", "api.openai.com").name == "classic"
+    assert choose_profile(None, "api.openai.com").name == "openai"
+    assert choose_profile(None, "localhost").name == "classic"
+    with pytest.raises(ConfigurationError, match="choose one of 'openai', 'classic'"):
+        choose_profile("nobody", "localhost")
+
+
+def test_limiters() -> None:
+    """The limiter is given, made from a number or from the profile, or switched off."""
+    classic = profile_named("classic")
+    own = ImageLimiter(3)
+    assert choose_limiter(own, "profile", classic) is own
+    assert choose_limiter(None, "profile", classic).max_cost == 50
+    assert choose_limiter(None, 7, classic).max_cost == 7
+    assert isinstance(choose_limiter(None, None, classic), NoLimiter)
+    unlimited = ServerProfile(name="own", source="here", images_per_minute=None)
+    assert isinstance(choose_limiter(None, "profile", unlimited), NoLimiter)
+    for number in (7.0, None):
+        with pytest.raises(ConfigurationError, match="not both"):
+            choose_limiter(own, number, classic)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_bad_seconds(value: float) -> None:
+    """A timeout is above 0 seconds, or None."""
+    with pytest.raises(ConfigurationError, match=r"timeout is .* above 0 seconds, or None"):
+        seconds("timeout", value)
+
+
+def test_seconds() -> None:
+    """Zero is allowed where it makes sense, None everywhere."""
+    assert seconds("max_wait", 0, zero=True) == 0
+    assert seconds("timeout", None) is None
+    assert seconds("timeout", 1.5) == 1.5
+    with pytest.raises(ConfigurationError, match="0 or more"):
+        seconds("max_wait", -1, zero=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"timeout": 0},
+        {"max_wait": -1},
+        {"validate": "maybe"},
+        {"max_concurrency": 0},
+        {"images_per_minute": 0},
+        {"server": "nobody"},
+    ],
+)
+def test_bad_sessions(arguments: dict[str, Any]) -> None:
+    """A session that cannot work is refused when it is made."""
+    with pytest.raises(ConfigurationError):
+        ImageSession(base_url="http://a/v1", **arguments)
+
+
+def test_a_header_must_be_text() -> None:
+    """A header whose value is no str is refused by its name."""
+    with pytest.raises(ConfigurationError, match="'X-Try' has a int"):
+        check_extra_headers(cast("Any", {"X-Try": 1}))

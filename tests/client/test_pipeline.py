@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import (
+    ConfigurationError,
+    ImageSDKError,
+    PayloadTooLargeError,
+    QuotaExceededError,
+    RateLimitTooLongError,
+    RequestTimeoutError,
+    ResponseInterruptedError,
+)
+from imagesdk.events import (
+    Admitted,
+    Attempted,
+    Done,
+    Event,
+    Failed,
+    Queued,
+    Retrying,
+    Throttled,
+)
+from imagesdk.limiters.local import ImageLimiter
+from imagesdk.testing import ScriptedAnswer, ScriptedTransport, virtual_time
+
+T = TypeVar("T")
+GOOD = ScriptedAnswer({"data": [{"b64_json": base64.b64encode(b"image").decode()}]})
+
+
+def run(main: Callable[[], Awaitable[T]]) -> T:
+    async def body() -> T:
+        return await main()
+
+    with virtual_time() as runner:
+        return runner.run(body())
+
+
+def session(transport: ScriptedTransport, **options: Any) -> ImageSession:
+    return ImageSession(base_url="http://server/v1", transport=transport, **options)
+
+
+def test_events_in_order() -> None:
+    """One event per step, in the order in which things happened, with what they cost."""
+    events: list[Event] = []
+
+    async def main() -> None:
+        too_many = ScriptedAnswer(
+            {"error": {"message": "slow"}}, status=429, headers={"retry-after": "5"}
+        )
+        transport = ScriptedTransport(
+            [too_many, ScriptedAnswer(b"", status=503, headers={"x-request-id": "r"}), GOOD, GOOD]
+        )
+        async with session(
+            transport, images_per_minute=1, on_event=events.append, model="dall-e-2"
+        ) as images:
+            await images.generate("a fox")
+            await images.generate("an otter")
+
+    run(main)
+    first, second = ([e for e in events if e.call == n] for n in (1, 2))
+    assert [type(event) for event in first] == [
+        Admitted,
+        Attempted,
+        Throttled,
+        Queued,
+        Admitted,
+        Attempted,
+        Retrying,
+        Queued,
+        Admitted,
+        Attempted,
+        Done,
+    ]
+    assert [type(event) for event in second] == [Queued, Admitted, Attempted, Done]
+    assert {(e.endpoint, e.model) for e in events} == {("generations", "dall-e-2")}
+    attempted = [e for e in first if isinstance(e, Attempted)]
+    assert [(e.number, e.outcome, e.status) for e in attempted] == [
+        (1, "throttled", 429),
+        (2, "failed", 503),
+        (3, "ok", 200),
+    ]
+    assert attempted[1].request_id == "r"
+    done = first[-1]
+    assert isinstance(done, Done)
+    assert (done.images, done.attempts) == (1, 3)
+    assert done.waited == pytest.approx(65.4, abs=0.6)
+    assert done.elapsed == pytest.approx(65.4, abs=0.6)
+    queued = second[0]
+    assert isinstance(queued, Queued)
+    assert (queued.cost, queued.position) == (1, 1)
+
+
+def test_listener_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """A listener that raises is logged, and costs no image."""
+
+    def listener(event: Event) -> None:
+        raise RuntimeError(f"cannot handle {type(event).__name__}")
+
+    async def main() -> int:
+        async with session(ScriptedTransport([GOOD]), on_event=listener) as images:
+            return len((await images.generate("a fox")).data)
+
+    assert run(main) == 1
+    assert [r.levelname for r in caplog.records] == ["ERROR"] * 3
+    assert "on_event failed on Done; the call goes on" in caplog.text
+
+
+def test_failed_event_and_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """An attempt that may be billed is a warning in the log, and the call's end an event."""
+    events: list[Event] = []
+    reset = ResponseInterruptedError("reset", phase="receive")
+
+    async def main() -> None:
+        async with session(ScriptedTransport(lambda _: reset), on_event=events.append) as images:
+            await images.generate("a fox")
+
+    with caplog.at_level(logging.WARNING, "imagesdk"), pytest.raises(ImageSDKError):
+        run(main)
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.error, failed.may_be_billed, failed.attempts) == ("AmbiguousError", True, 2)
+    assert len(caplog.records) == 2
+    assert "attempt 1 may have been billed although it failed: reset" in caplog.text
+
+
+def test_max_concurrency() -> None:
+    """No more exchanges are open at a time than max_concurrency says."""
+    most = 0
+
+    async def main() -> float:
+        nonlocal most
+
+        def answer(_: object) -> ScriptedAnswer:
+            nonlocal most
+            most = max(most, transport.open + 1)
+            return ScriptedAnswer(GOOD.body, delay=10.0)
+
+        transport = ScriptedTransport(answer)
+        async with session(transport, max_concurrency=3) as images:
+            await asyncio.gather(*(images.generate("a fox") for _ in range(9)))
+        return asyncio.get_running_loop().time()
+
+    assert run(main) == pytest.approx(30, abs=1)
+    assert most == 3
+
+
+def test_slots_are_free_during_backoff() -> None:
+    """A call that waits to be sent again lets others use its slot."""
+
+    async def main() -> list[str]:
+        later = ScriptedAnswer(b"", status=503, headers={"retry-after": "30"})
+        transport = ScriptedTransport([later, GOOD, GOOD])
+        async with session(transport, max_concurrency=1) as images:
+            first = asyncio.create_task(images.generate("first"))
+            await asyncio.sleep(1)
+            await images.generate("second")
+            assert asyncio.get_running_loop().time() < 2
+            await first
+        return [request.json["prompt"] for request in transport.requests]
+
+    assert run(main) == ["first", "second", "first"]
+
+
+def test_closed_while_waiting() -> None:
+    """A session that is closed sends nothing more, and the error tells what may be billed."""
+
+    async def main() -> tuple[int, Any]:
+        gone = ScriptedAnswer(b"", status=504, headers={"retry-after": "30"})
+        transport = ScriptedTransport([gone])
+        images = session(transport)
+        task = asyncio.create_task(images.generate("a fox"))
+        await asyncio.sleep(1)
+        await images.aclose()
+        with pytest.raises(ConfigurationError) as caught:
+            await task
+        return len(transport.requests), caught.value
+
+    sent, error = run(main)
+    assert sent == 1
+    assert "the session is closed" in str(error)
+    assert error.may_be_billed
+    assert [attempt.outcome for attempt in error.attempts] == ["ambiguous"]
+
+
+def test_closed_in_the_queue() -> None:
+    """Calls that wait in the limiter's queue when the session is closed are not sent."""
+
+    async def main() -> int:
+        transport = ScriptedTransport(lambda _: GOOD)
+        images = session(transport, images_per_minute=1)
+        calls = [asyncio.create_task(images.generate("a fox")) for _ in range(3)]
+        await asyncio.sleep(1)
+        await images.aclose()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(o, ConfigurationError) for o in outcomes] == [False, True, True]
+        return len(transport.requests)
+
+    assert run(main) == 1
+
+
+def test_deadline_in_the_queue_after_a_429() -> None:
+    """A timeout while the call waits for the limiter says that it was not sent."""
+
+    async def main() -> RequestTimeoutError:
+        limiter = ImageLimiter(2)
+        too_many = ScriptedAnswer(b"", status=429, headers={"retry-after": "5"})
+        transport = ScriptedTransport([too_many])
+        async with session(transport, limiter=limiter) as images:
+            task = asyncio.create_task(images.generate("a fox", timeout=20.0, priority="batch"))
+            await asyncio.sleep(1)
+            async with limiter.ticket(2):  # goes first, and fills the minute
+                pass
+            with pytest.raises(RequestTimeoutError) as caught:
+                await task
+            assert asyncio.get_running_loop().time() == pytest.approx(20, abs=0.1)
+        return caught.value
+
+    error = run(main)
+    assert "it had not been sent: raise timeout" in str(error)
+    assert (error.phase, error.may_be_billed) == ("connect", False)
+
+
+def test_refused_wait() -> None:
+    """A wait beyond max_wait, of the session or of the call, is refused without sending."""
+
+    async def main() -> int:
+        transport = ScriptedTransport(lambda _: GOOD)
+        async with session(transport, images_per_minute=1, max_wait=10.0) as images:
+            await images.generate("a fox")
+            with pytest.raises(RateLimitTooLongError) as caught:
+                await images.generate("a fox")
+            assert caught.value.attempts == ()
+            with pytest.raises(RateLimitTooLongError):
+                await images.generate("a fox", max_wait=0.0)
+            await images.generate("a fox", max_wait=61.0)
+        return len(transport.requests)
+
+    assert run(main) == 2
+
+
+def test_quota_ends_queued_calls() -> None:
+    """When the account has no credit, calls in the queue end without being sent."""
+
+    async def main() -> int:
+        broke = ScriptedAnswer(
+            {"error": {"code": "insufficient_quota", "message": "no credit"}}, status=429, delay=1.0
+        )
+        transport = ScriptedTransport([broke])
+        async with session(transport, images_per_minute=1) as images:
+            outcomes = await asyncio.gather(
+                *(images.generate("a fox") for _ in range(4)), return_exceptions=True
+            )
+        assert all(isinstance(outcome, QuotaExceededError) for outcome in outcomes)
+        assert [len(outcome.attempts) for outcome in outcomes] == [1, 0, 0, 0]  # type: ignore[union-attr]
+        return len(transport.requests)
+
+    assert run(main) == 1
+
+
+def test_large_answers() -> None:
+    """A large answer is read whole, and errors in it are found, although a thread decodes it."""
+    text = base64.b64encode(bytes(1_000_000)).decode()
+
+    async def main() -> None:
+        good = ScriptedAnswer({"data": [{"b64_json": text}]})
+        bad = ScriptedAnswer({"data": [{"b64_json": text + "!"}]})
+        async with session(ScriptedTransport([good, bad])) as images:
+            assert await (await images.generate("a fox")).data[0].read() == bytes(1_000_000)
+            with pytest.raises(ImageSDKError, match="no base64") as caught:
+                await images.generate("a fox")
+            assert len(caught.value.body) == 65_536  # type: ignore[attr-defined]
+
+    run(main)
+
+
+def test_answer_without_end() -> None:
+    """Reading an answer stops at 64 MiB an image, whatever the server sends."""
+
+    async def main() -> tuple[PayloadTooLargeError, int]:
+        transport = ScriptedTransport([ScriptedAnswer(bytes(66 * 1024 * 1024), chunk_bytes=2**20)])
+        async with session(transport) as images:
+            with pytest.raises(PayloadTooLargeError) as caught:
+                await images.generate("a fox")
+        return caught.value, transport.open
+
+    error, still_open = run(main)
+    assert (error.limit_bytes, still_open) == (65 * 1024 * 1024, 0)
+    assert error.may_be_billed
+
+
+def test_error_bodies_are_cut() -> None:
+    """Of a refusal no more than 64 KiB are read."""
+
+    async def main() -> ImageSDKError:
+        page = b"x" * 10_000_000
+        async with session(ScriptedTransport([ScriptedAnswer(page, status=400)])) as images:
+            with pytest.raises(ImageSDKError) as caught:
+                await images.generate("a fox")
+        return caught.value
+
+    assert len(str(run(main))) < 1000

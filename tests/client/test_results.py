@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import base64
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from imagesdk.client.results import Image, ImagesResponse
+from imagesdk.errors import Attempt, ExpiredURLError, ImageSDKError
+
+Png = Callable[..., bytes]
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class Web:
+    """Images at URLs, and how often each was fetched."""
+
+    def __init__(self, **images: bytes) -> None:
+        self.images = images
+        self.fetched: list[tuple[str, datetime | None]] = []
+
+    async def fetch(self, url: str, expires_at: datetime | None) -> bytes:
+        self.fetched.append((url, expires_at))
+        if url not in self.images:
+            raise ExpiredURLError(f"{url} is gone")
+        return self.images[url]
+
+    def image(self, url: str) -> Image:
+        return Image(url=url, expires_at=LATER, fetch=self.fetch)
+
+
+async def test_content(png: Png) -> None:
+    """An image that arrived itself tells type and size from its bytes, and its base64."""
+    for kind, mime_type in (("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")):
+        data = png((31, 17), "RGB", kind)
+        image = Image(content=data)
+        assert await image.read() == data
+        assert (image.mime_type, image.width, image.height) == (mime_type, 31, 17)
+        assert base64.b64decode(str(image.b64_json)) == data
+    other = Image(content=b"no image")
+    assert (other.mime_type, other.width, other.height) == (None, None, None)
+
+
+async def test_download_once(png: Png) -> None:
+    """An image at a URL is fetched at the first read and kept."""
+    web = Web(cat=png((20, 10)))
+    image = web.image("cat")
+    assert (image.mime_type, image.width, image.height, image.b64_json) == (None, None, None, None)
+    assert await image.read() == await image.read() == png((20, 10))
+    assert (image.mime_type, image.width, image.height) == ("image/png", 20, 10)
+    assert image.b64_json is None
+    assert web.fetched == [("cat", LATER)]
+
+
+async def test_without_session() -> None:
+    """An image without session cannot be downloaded, and says so."""
+    for image in (Image(url="http://a/b"), Image()):
+        with pytest.raises(ImageSDKError, match="no session to download it with"):
+            await image.read()
+
+
+async def test_save(tmp_path: Path, png: Png) -> None:
+    """save() writes the bytes, with their suffix, and notes the path."""
+    image = Image(content=png(mode="RGB", kind="JPEG"))
+    path = await image.save(tmp_path / "sub" / "cat.png")
+    assert path == image.path == tmp_path / "sub" / "cat.jpg"
+    assert path.read_bytes() == await image.read()
+
+
+async def test_save_all(tmp_path: Path, png: Png) -> None:
+    """A response is saved in order under new names; nothing that is there is replaced."""
+    (tmp_path / "cat-2.png").write_bytes(b"mine")
+    web = Web(a=png((1, 1)), b=png((2, 2), "RGB", "JPEG"))
+    images = (web.image("a"), Image(content=png((3, 3))), web.image("b"))
+    response = ImagesResponse(created=1, data=images)
+    paths = await response.save(tmp_path, name="cat")
+    assert [path.name for path in paths] == ["cat-1.png", "cat-3.png", "cat-1.jpg"]
+    assert [image.path for image in images] == paths
+    assert [path.read_bytes() for path in paths] == [await image.read() for image in images]
+    assert (tmp_path / "cat-2.png").read_bytes() == b"mine"
+    assert [p.name for p in await response.save(tmp_path / "new")][:2] == [
+        "image-1.png",
+        "image-2.png",
+    ]
+
+
+async def test_save_what_there_is(tmp_path: Path, png: Png) -> None:
+    """When one URL no longer works, the other images are saved all the same."""
+    web = Web(a=png(), c=png())
+    response = ImagesResponse(created=1, data=tuple(map(web.image, "abc")))
+    with pytest.raises(ExpiredURLError, match="b is gone") as caught:
+        await response.save(tmp_path)
+    assert (tmp_path / "image-2.png").read_bytes() == png()
+    assert not (tmp_path / "image-3.png").exists()
+    assert caught.value.__notes__ == [
+        f"2 of 3 images were saved: {tmp_path}/image-1.png, {tmp_path}/image-2.png"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "/a", "a/"])
+async def test_bad_names(name: str, tmp_path: Path) -> None:
+    """A name that leads to another folder is refused."""
+    with pytest.raises(ValueError, match="must be a file name without a path"):
+        await ImagesResponse(created=None, data=()).save(tmp_path, name=name)
+
+
+async def test_save_fails(tmp_path: Path, png: Png) -> None:
+    """When the file cannot be written the image stays readable."""
+    (tmp_path / "file").write_bytes(b"")
+    image = Image(content=png())
+    with pytest.raises(OSError, match="file"):
+        await image.save(tmp_path / "file" / "cat.png")
+    assert image.path is None
+    assert await image.read() == png()
+
+
+async def test_pickle(png: Png, tmp_path: Path) -> None:
+    """A response pickles with its images, and leaves the session behind."""
+    web = Web(a=png())
+    read, unread = web.image("a"), web.image("a")
+    await read.save(tmp_path / "a")
+    response = ImagesResponse(
+        created=7,
+        data=(read, unread),
+        usage={"total_tokens": 3},
+        attempts=(Attempt(number=1, outcome="ok", elapsed=0.5),),
+        extra={"x": 1},
+    )
+    copy = pickle.loads(pickle.dumps(response))  # noqa: S301 - our own
+    assert (copy.created, copy.usage, copy.attempts, copy.extra) == (
+        7,
+        response.usage,
+        response.attempts,
+        {"x": 1},
+    )
+    assert await copy.data[0].read() == png()
+    assert (copy.data[0].path, copy.data[1].expires_at) == (tmp_path / "a.png", LATER)
+    with pytest.raises(ImageSDKError, match="no session"):
+        await copy.data[1].read()
+
+
+def test_repr_hides_signatures() -> None:
+    """The repr of an image shows neither its bytes nor the signature of its URL."""
+    image = Image(url="http://a/b.png?sig=secret", content=b"hidden bytes")
+    assert "http://a/b.png" in repr(image)
+    assert "secret" not in repr(image)
+    assert "hidden" not in repr(image)
+    assert "url=None" in repr(Image(content=b"x"))

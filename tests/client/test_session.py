@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from email import message_from_bytes
+from typing import Any
+
+import pytest
+
+from imagesdk import GenerateRequest, ImageLimiter, ImageSession
+from imagesdk.errors import ConfigurationError, InvalidRequestError
+from imagesdk.limiters.base import LimiterSnapshot
+from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
+
+Png = Callable[..., bytes]
+GOOD = ScriptedAnswer({"data": [{"b64_json": base64.b64encode(b"image").decode()}]})
+
+
+def session(**options: Any) -> tuple[ImageSession, ScriptedTransport]:
+    transport = ScriptedTransport(lambda _: GOOD)
+    arguments: dict[str, Any] = {"base_url": "http://server/v1", "transport": transport, **options}
+    return ImageSession(**arguments), transport
+
+
+def form(sent: SentRequest) -> list[tuple[str, str | None, bytes]]:
+    """Return (name, file name, content) of the parts of a form."""
+    boundary = sent.body[2 : sent.body.index(b"\r")]
+    head = b"Content-Type: multipart/form-data; boundary=" + boundary + b"\r\n\r\n"
+    message: Any = message_from_bytes(head + sent.body)
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            part.get_filename(),
+            part.get_payload(decode=True),
+        )
+        for part in message.get_payload()
+    ]
+
+
+ALL = {
+    "model": "gpt-image-2.6-flare",
+    "n": 2,
+    "size": "1024x1024",
+    "quality": "high",
+    "background": "opaque",
+    "output_format": "webp",
+    "output_compression": 50,
+    "complexity": "low",
+    "frame_count": 3,
+    "frame_duration_ms": 4,
+    "safety_identifier": "s",
+    "user": "u",
+}
+
+
+async def test_generate_parameters() -> None:
+    """Every parameter of generate() reaches the wire under its own name."""
+    images, transport = session(validate="off")
+    given = {**ALL, "style": "vivid", "moderation": "low", "svg": {"model": "m"}}
+    async with images:
+        await images.generate(
+            "a fox",
+            **given,  # type: ignore[arg-type]
+            response_format="url",
+            extra_body={"seed": 7},
+            extra_headers={"X-Tenant": "t"},
+            partial="return",
+        )
+        await images.generate("a fox", model="dall-e-2", response_format="url")
+    first, second = transport.requests
+    assert first.json == {"prompt": "a fox", **given, "seed": 7}
+    assert (first.method, first.url) == ("POST", "http://server/v1/images/generations")
+    assert first.headers["X-Tenant"] == "t"
+    assert first.headers["Accept"] == "application/json"
+    assert second.json == {"prompt": "a fox", "model": "dall-e-2", "response_format": "url"}
+
+
+async def test_edit_parameters(png: Png) -> None:
+    """Every parameter of edit() reaches the wire, several images as image[]."""
+    images, transport = session(validate="off")
+    async with images:
+        await images.edit(
+            [png(), ("b.png", png((8, 8)), None)],
+            "a fox",
+            mask=png((4, 4)),
+            markup=png((2, 2)),
+            **ALL,  # type: ignore[arg-type]
+            input_fidelity="high",
+            svg={"reasoning": {"effort": "low"}},
+            extra_body={"tags": ["a", "b"], "flag": True, "no": None},
+            partial="return",
+        )
+    (sent,) = transport.requests
+    assert sent.url == "http://server/v1/images/edits"
+    parts = form(sent)
+    fields = [(name, content.decode()) for name, filename, content in parts if filename is None]
+    expected = {**{k: str(v) for k, v in ALL.items()}, "prompt": "a fox", "input_fidelity": "high"}
+    expected |= {"svg[reasoning][effort]": "low", "flag": "true"}
+    assert dict(fields) == {**expected, "tags[]": "b"}
+    assert [value for name, value in fields if name == "tags[]"] == ["a", "b"]
+    assert [part for part in parts if part[1] is not None] == [
+        ("image[]", "image.png", png()),
+        ("image[]", "b.png", png((8, 8))),
+        ("mask", "mask.png", png((4, 4))),
+        ("markup", "markup.png", png((2, 2))),
+    ]
+
+
+async def test_variation_parameters(png: Png) -> None:
+    """Every parameter of create_variation() reaches the wire."""
+    images, transport = session()
+    async with images:
+        await images.create_variation(
+            png(),
+            model="dall-e-2",
+            n=2,
+            size="256x256",
+            response_format="b64_json",
+            user="u",
+            partial="return",
+        )
+        await images.create_variation(png())
+    assert transport.requests[0].url == "http://server/v1/images/variations"
+    assert form(transport.requests[0]) == [
+        ("model", None, b"dall-e-2"),
+        ("n", None, b"2"),
+        ("size", None, b"256x256"),
+        ("response_format", None, b"b64_json"),
+        ("user", None, b"u"),
+        ("image", "image.png", png()),
+    ]
+    assert form(transport.requests[1]) == [("image", "image.png", png())]
+
+
+async def test_none_is_left_out() -> None:
+    """What is left at None is not in the body."""
+    images, transport = session()
+    async with images:
+        await images.generate("a fox")
+    assert transport.requests[0].body == b'{"prompt":"a fox"}'
+
+
+async def test_model() -> None:
+    """The model of the call goes before the model of the session."""
+    images, transport = session(model="gpt-image-1")
+    async with images:
+        await images.generate("a fox")
+        await images.generate("a fox", model="dall-e-2")
+    assert [r.json["model"] for r in transport.requests] == ["gpt-image-1", "dall-e-2"]
+
+
+async def test_openai_requires_a_model() -> None:
+    """OpenAI's own host answers no request without a model: a clear error before sending."""
+    images, transport = session(base_url=None, api_key="sk-test")
+    async with images:
+        with pytest.raises(
+            ConfigurationError, match=r"api\.openai\.com answers no request without"
+        ):
+            await images.generate("a fox")
+        assert transport.requests == []
+        await images.generate("a fox", model="gpt-image-1")
+    assert transport.requests[0].url == "https://api.openai.com/v1/images/generations"
+    classic, _ = session(base_url=None, api_key="sk-test", server="classic")
+    async with classic:
+        assert (await classic.generate("a fox")).data
+
+
+async def test_credentials(key: str) -> None:
+    """Key, organization and project go with each call, apart from what may be shown."""
+    images, transport = session(api_key=f"{key}\n", organization="org", project="proj")
+    async with images:
+        await images.generate("a fox")
+    (sent,) = transport.requests
+    assert sent.credentials == {
+        "Authorization": f"Bearer {key}",
+        "OpenAI-Organization": "org",
+        "OpenAI-Project": "proj",
+    }
+    assert key not in repr(sent)
+    assert key not in repr(images)
+
+
+async def test_repr() -> None:
+    """The repr names server, model and state."""
+    images, _ = session(model="m")
+    assert repr(images) == "<ImageSession http://server/v1 model='m'>"
+    await images.aclose()
+    assert repr(images) == "<ImageSession http://server/v1 model='m' closed>"
+
+
+async def test_closed() -> None:
+    """A closed session sends nothing, and closes its transport; closing twice does no harm."""
+    images, transport = session()
+    async with images:
+        await images.generate("a fox")
+    assert transport.closed
+    await images.aclose()
+    with pytest.raises(ConfigurationError, match="the session is closed; make a new one"):
+        await images.generate("a fox")
+    with pytest.raises(ConfigurationError, match="closed"):
+        await images.__aenter__()
+    assert len(transport.requests) == 1
+
+
+def test_made_outside_of_a_loop() -> None:
+    """A session may be made before the loop runs, and belongs to the one that uses it first."""
+    images, transport = session(max_concurrency=2)
+
+    async def main() -> None:
+        await asyncio.gather(*(images.generate("a fox") for _ in range(3)))
+
+    with virtual_time() as runner:
+        runner.run(main())
+    agents = {request.headers["User-Agent"] for request in transport.requests}
+    assert len(transport.requests) == 3
+    assert len(agents) == 1
+    assert agents.pop().startswith("imagesdk/0.")
+    with virtual_time() as runner, pytest.raises(ConfigurationError, match="another event loop"):
+        runner.run(main())
+    assert len(transport.requests) == 3
+
+
+async def test_options() -> None:
+    """Options that make no sense are refused before anything is sent."""
+    images, transport = session()
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"priority": "urgent"}, "priority is 'urgent'"),
+        ({"partial": "maybe"}, "partial is 'maybe'"),
+        ({"timeout": 0.0}, "timeout is 0.0"),
+        ({"max_wait": -1.0}, "max_wait is -1.0"),
+    ]
+    async with images:
+        for options, words in bad:
+            with pytest.raises((InvalidRequestError, ConfigurationError), match=words):
+                await images.generate("a fox", **options)
+    assert transport.requests == []
+
+
+def test_limiter_is_shared() -> None:
+    """Sessions that share a limiter keep one limit together; n is what it is charged."""
+
+    async def main() -> LimiterSnapshot:
+        limiter = ImageLimiter(20)
+        first, _ = session(limiter=limiter)
+        second, _ = session(limiter=limiter)
+        async with first, second:
+            await asyncio.gather(
+                first.generate("a fox", n=4, partial="return"), second.generate("a fox")
+            )
+            assert first.limiter is second.limiter is limiter
+            assert first.snapshot() == second.snapshot()
+            return second.snapshot()
+
+    with virtual_time() as runner:
+        snapshot = runner.run(main())
+    assert (snapshot.used, snapshot.images_per_minute) == (5, 20)
+
+
+def test_default_limit() -> None:
+    """Left alone, the profile's limit of 50 images a minute holds; None switches it off."""
+
+    async def main(**options: Any) -> float:
+        images, transport = session(**options)
+        async with images:
+            await asyncio.gather(*(images.generate("a fox") for _ in range(51)))
+        return transport.requests[-1].at
+
+    with virtual_time() as runner:
+        assert 60 < runner.run(main()) < 61
+    with virtual_time() as runner:
+        assert runner.run(main(images_per_minute=None)) == 0
+
+
+def test_priorities() -> None:
+    """An interactive call goes before the batch calls of map()."""
+
+    async def main() -> list[str]:
+        images, transport = session(images_per_minute=1)
+        async with images:
+            outcomes = images.map(["b1", "b2", "b3"], ordered=True)
+            batch = asyncio.create_task(_drain(outcomes))
+            await asyncio.sleep(1)
+            await images.generate("user")
+            await batch
+        return [request.json["prompt"] for request in transport.requests]
+
+    with virtual_time() as runner:
+        assert runner.run(main()) == ["b1", "user", "b2", "b3"]
+
+
+async def _drain(outcomes: Any) -> list[Any]:
+    return [outcome async for outcome in outcomes]
+
+
+async def test_request_records(png: Png) -> None:
+    """map() takes prompts and request records mixed."""
+    from imagesdk import EditRequest, VariationRequest
+
+    images, transport = session()
+    requests: list[Any] = [
+        "a fox",
+        GenerateRequest("an otter", size="256x256"),
+        EditRequest(png(), "a hat"),
+        VariationRequest(png()),
+        GenerateRequest("", size="7x7"),
+    ]
+    async with images, images.map(requests, ordered=True) as outcomes:
+        results = await _drain(outcomes)
+    assert [outcome.request for outcome in results] == requests
+    assert [outcome.error is None for outcome in results] == [True] * 4 + [False]
+    assert isinstance(results[4].error, InvalidRequestError)
+    assert sorted(request.url.rpartition("/")[2] for request in transport.requests) == [
+        "edits",
+        "generations",
+        "generations",
+        "variations",
+    ]
+
+
+async def test_default_transport() -> None:
+    """Without one the session makes a transport over aiohttp, and needs no loop for it."""
+    from imagesdk.transport._aiohttp import AiohttpTransport
+
+    images = ImageSession(base_url="http://server/v1")
+    assert isinstance(images._pipeline.transport, AiohttpTransport)
+    await images.aclose()
