@@ -13,6 +13,7 @@ Paths are relative to the file. Fields that are no parameters of ours go into th
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
     "edits": EditRequest,
     "variations": VariationRequest,
 }
+_FILES = file_fields(EditRequest)
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 
 
@@ -86,15 +88,16 @@ def read_jobs(lines: Iterable[str | bytes], folder: Path) -> Iterator[Job]:
 
 def _read_line(number: int, text: str | bytes, folder: Path) -> Job:
     try:
-        data = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        data = msgspec.json.decode(decoded.removeprefix("\ufeff"))  # some editors write a mark
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _wrong(number, f"is no JSON: {error}") from None
     if not isinstance(data, dict):
         raise _wrong(number, f"is {data!r}; it must be a JSON object")
     if "body" in data and "url" in data:
         custom_id, endpoint, body = _batch_line(number, data)
     else:
-        custom_id = data.pop("custom_id", None) or data.pop("id", None)
+        custom_id = data.pop("custom_id" if "custom_id" in data else "id", None)
         body = data
         endpoint = _endpoint_of(number, body)
     custom_id = f"line-{number}" if custom_id is None else custom_id
@@ -125,9 +128,9 @@ def _batch_line(number: int, data: dict[str, Any]) -> tuple[Any, Endpoint, dict[
 
 def _endpoint_of(number: int, body: Mapping[str, Any]) -> Endpoint:
     """Tell from its fields what a flat line asks for."""
-    if "image" in body:
-        return "edits" if "prompt" in body else "variations"
-    if "prompt" in body:
+    if body.get("image") is not None:
+        return "edits" if body.get("prompt") is not None else "variations"
+    if body.get("prompt") is not None:
         return "generations"
     raise _wrong(number, "has neither prompt nor image")
 
@@ -141,16 +144,29 @@ def _request(
     extra: dict[str, Any] = {}
     names = {a.name for a in attrs.fields(kind)} - {"extra_body", "extra_headers"}
     for name, value in body.items():
+        if value is None:
+            continue
         if name in files:
             values[name] = _paths(number, name, value, folder)
+        elif name in _FILES:
+            raise _wrong(number, f"{name} is no field of {endpoint}")
         elif name in names:
-            values[name] = value
+            values[name] = _checked(number, name, value)
         else:
             extra[name] = value
     for name in ("image", "prompt"):
         if name in names and name not in values:
             raise _wrong(number, f"{name} is missing; {endpoint} need it")
     return kind(**values, extra_body=extra or None)
+
+
+def _checked(number: int, name: str, value: object) -> object:
+    """Return *value* if all jobs can be counted with it; the session checks the rest."""
+    if name == "n" and (isinstance(value, bool) or not isinstance(value, int | None)):
+        raise _wrong(number, f"n is {value!r}; it must be a whole number")
+    if name == "model" and not isinstance(value, str | None):
+        raise _wrong(number, f"model is {value!r}; it must be a text")
+    return value
 
 
 def _paths(number: int, name: str, value: object, folder: Path) -> Path | list[Path]:
@@ -163,7 +179,7 @@ def _path(number: int, name: str, value: object, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise _wrong(number, f"{name} is {value!r}; it must be the path of an image file")
     path = folder / value
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise _wrong(number, f"{name} is {value!r}; there is no such file in {folder}")
     return path
 

@@ -115,12 +115,12 @@ async def run_jobs(
         BatchError: The manifest of an earlier run does not fit to the jobs.
         OSError: A file cannot be written; what was saved before stays.
     """
-    jobs = list(jobs)
+    every = await asyncio.to_thread(list[Job], jobs)  # read_jobs looks for files
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     earlier = await asyncio.to_thread(_read_manifest, out / MANIFEST)
-    run = _Run(out=out, stems=_stems(jobs), on_record=on_record)
+    run = _Run(out=out, stems=_stems(every), on_record=on_record)
     todo: list[Job] = []
-    for job in jobs:
+    for job in every:
         record = earlier.get(job.custom_id)
         if record is not None and await asyncio.to_thread(_is_done, record, job, out):
             run.summary.skipped += 1
@@ -142,23 +142,28 @@ class _Run:
 
     async def run(self, session: ImageSession, jobs: Sequence[Job], concurrency: int) -> None:
         """Send the jobs; images are saved side by side with the requests."""
+        outcomes = session.map(self._requests(jobs), concurrency=concurrency)
         manifest = await asyncio.to_thread((self.out / MANIFEST).open, "ab")
         writing, saving = asyncio.Lock(), asyncio.Semaphore(concurrency)
 
         async def keep(job: Job, outcome: Outcome[ImageRequest]) -> None:
-            async with saving:
+            try:
                 record = await _save(job, outcome, self.out / self.stems[job.custom_id])
-            async with writing:
-                await asyncio.to_thread(_append, manifest.fileno(), record)
+                async with writing:
+                    await asyncio.to_thread(_append, manifest.fileno(), record)
+            finally:
+                saving.release()
             self._count(record)
 
-        outcomes = session.map(self._requests(jobs), concurrency=concurrency)
         try:
             async with asyncio.TaskGroup() as group, outcomes:
                 async for outcome in outcomes:
                     if isinstance(outcome.error, _STOPS):
                         self.summary.stopped = self.summary.stopped or outcome.error
+                    await saving.acquire()  # a slow disk slows the requests down
                     group.create_task(keep(jobs[outcome.index], outcome))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # the others are about the same disk
         finally:
             await asyncio.to_thread(manifest.close)
 

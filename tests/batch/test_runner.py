@@ -1,0 +1,561 @@
+"""Running a batch: files and manifest agree, nothing is paid for twice, nothing that came is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image
+
+from imagesdk.batch.jobs import Job, read_jobs
+from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
+from imagesdk.client.session import ImageSession
+from imagesdk.emulator.server import EmulatorServer
+from imagesdk.errors import (
+    AuthenticationError,
+    BatchError,
+    ConfigurationError,
+    ImageSDKError,
+    PermissionDeniedError,
+    QuotaExceededError,
+)
+from imagesdk.retry import RetryPolicy
+from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest
+
+Answers = Callable[[SentRequest], ScriptedAnswer | ImageSDKError]
+
+
+def png(width: int = 3, height: int = 2, color: int = 0) -> bytes:
+    """Return a small PNG file."""
+    buffer = BytesIO()
+    Image.new("L", (width, height), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def image_answer(*images: bytes, **more: object) -> ScriptedAnswer:
+    """Return an answer with images in it."""
+    data = [{"b64_json": base64.b64encode(image).decode()} for image in images or (png(),)]
+    return ScriptedAnswer({"created": 1, "data": data, **more}, headers={"x-request-id": "req-1"})
+
+
+def refusal(status: int, code: str, kind: str = "invalid_request_error") -> ScriptedAnswer:
+    """Return the server's refusal."""
+    return ScriptedAnswer(
+        {"error": {"message": f"no: {code}", "type": kind, "code": code, "param": None}},
+        status=status,
+    )
+
+
+def scripted(transport: ScriptedTransport) -> ImageSession:
+    """Return a session without limits that tries everything once."""
+    return ImageSession(
+        base_url="http://server/v1",
+        api_key="sk-test",
+        transport=transport,
+        images_per_minute=None,
+        retry=RetryPolicy(1),
+    )
+
+
+def jobs_of(*lines: dict[str, Any], folder: Path = Path()) -> list[Job]:
+    """Read jobs from lines."""
+    return list(read_jobs(map(json.dumps, lines), folder))
+
+
+def prompts(*ids: str) -> list[Job]:
+    """Return a job for each id, whose prompt is its id."""
+    return jobs_of(*({"id": name, "prompt": name} for name in ids))
+
+
+def manifest_of(out: Path) -> list[dict[str, Any]]:
+    """Return the manifest's lines."""
+    return [json.loads(line) for line in (out / MANIFEST).read_bytes().splitlines()]
+
+
+def pictures_in(out: Path) -> list[str]:
+    """Return the names of all files but the manifest's."""
+    return sorted(path.name for path in out.iterdir() if path.name != MANIFEST)
+
+
+async def play(
+    script: Iterable[ScriptedAnswer | ImageSDKError] | Answers,
+    jobs: Iterable[Job],
+    out: Path,
+    *,
+    concurrency: int = 1,
+) -> tuple[Summary, list[Record], ScriptedTransport]:
+    """Run jobs against a script; return the summary, the new records and the transport."""
+    transport = ScriptedTransport(script)
+    records: list[Record] = []
+    async with scripted(transport) as session:
+        summary = await run_jobs(
+            session,
+            jobs,
+            out,
+            concurrency=concurrency,
+            on_record=lambda record, is_new: records.append(record) if is_new else None,
+        )
+    return summary, records, transport
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EmulatorServer]:
+    """An emulator without a limit."""
+    async with EmulatorServer(images_per_minute=None) as running:
+        yield running
+
+
+@pytest.fixture
+async def session(server: EmulatorServer) -> AsyncIterator[ImageSession]:
+    """A session of the emulator."""
+    async with ImageSession(
+        base_url=server.base_url, api_key="sk-test-batch", images_per_minute=None
+    ) as opened:
+        yield opened
+
+
+# Files and manifest -------------------------------------------------------------------------------
+
+
+async def test_files_and_manifest_agree(session: ImageSession, tmp_path: Path) -> None:
+    """Each image is a file that the manifest describes: name, type, size, bytes and hash."""
+    await asyncio.to_thread((tmp_path / "in.png").write_bytes, png(64, 64))
+    out = tmp_path / "deep" / "out"
+    jobs = await asyncio.to_thread(
+        jobs_of,
+        {"id": "fox", "prompt": "a fox", "n": 2, "size": "256x256"},
+        {"id": "otter", "prompt": "an otter", "size": "256x256", "response_format": "b64_json"},
+        {
+            "id": "sticker",
+            "prompt": "a corgi",
+            "model": "gpt-image-1.5",
+            "output_format": "jpeg",
+            "quality": "low",
+        },
+        {"id": "varied", "image": "in.png", "size": "256x256"},
+        folder=tmp_path,
+    )
+    summary = await run_jobs(session, jobs, out)
+    assert summary == Summary(done=4, images=5)
+    records = {record["custom_id"]: record for record in manifest_of(out)}
+    assert set(records) == {"fox", "otter", "sticker", "varied"}
+    files = [image for record in records.values() for image in record["images"]]
+    assert pictures_in(out) == sorted(image["file"] for image in files)
+    for image in files:
+        content = (out / image["file"]).read_bytes()
+        with Image.open(BytesIO(content)) as opened:
+            assert (image["width"], image["height"]) == opened.size
+            assert image["mime_type"] == opened.get_format_mimetype()
+        assert image["bytes"] == len(content)
+        assert image["sha256"] == hashlib.sha256(content).hexdigest()
+    assert [image["file"] for image in records["fox"]["images"]] == ["fox-1.png", "fox-2.png"]
+    assert records["sticker"]["images"][0]["file"] == "sticker-1.jpg"
+
+
+async def test_a_record_says_what_was_asked_and_what_it_took(tmp_path: Path) -> None:
+    """A record has the parameters, the key, usage, request id, attempts and time of the job."""
+    (job,) = jobs_of({"id": "a", "prompt": "a", "size": "256x256"})
+    usage = {"total_tokens": 7, "input_tokens": 3, "output_tokens": 4}
+    await play([image_answer(usage=usage)], [job], tmp_path)
+    (record,) = manifest_of(tmp_path)
+    assert record["status"] == "done"
+    assert record["endpoint"] == "generations"
+    assert record["params"] == {"prompt": "a", "size": "256x256"}
+    assert record["key"] == job.key
+    assert record["usage"] == usage
+    assert record["request_id"] == "req-1"
+    assert record["attempts"] == 1
+    assert record["error"] is None
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", record["finished_at"])
+
+
+async def test_records_are_told_as_they_come(tmp_path: Path) -> None:
+    """The callback gets each record once, and whether it is new."""
+    told: list[tuple[str, bool]] = []
+
+    def tell(record: Record, is_new: bool) -> None:  # noqa: FBT001 - the callback's own
+        told.append((record.custom_id, is_new))
+
+    await play([image_answer()], prompts("a"), tmp_path)
+    async with scripted(ScriptedTransport([image_answer()])) as session:
+        await run_jobs(session, prompts("a", "b"), tmp_path, on_record=tell)
+    assert told == [("a", False), ("b", True)]
+
+
+async def test_no_jobs_are_no_images(tmp_path: Path) -> None:
+    """An empty batch sends nothing and fails at nothing."""
+    summary, records, transport = await play([], [], tmp_path / "out")
+    assert summary == Summary()
+    assert not records
+    assert not transport.requests
+
+
+async def test_jobs_run_side_by_side(tmp_path: Path) -> None:
+    """As many requests are in flight as concurrency says, and never more."""
+    most = 0
+
+    def answer(_request: SentRequest) -> ScriptedAnswer:
+        nonlocal most
+        most = max(most, transport.open + 1)
+        return ScriptedAnswer(image_answer().body, delay=0.005)
+
+    transport = ScriptedTransport(answer)
+    async with scripted(transport) as session:
+        summary = await run_jobs(session, prompts(*"abcdefgh"), tmp_path, concurrency=3)
+    assert summary.done == 8
+    assert most == 3
+
+
+async def test_concurrency_of_zero_is_refused(tmp_path: Path) -> None:
+    """A concurrency below 1 is an error, and leaves no open file behind."""
+    for concurrency in (0, -1):
+        with pytest.raises(ConfigurationError, match="concurrency is"):
+            await play([], prompts("a"), tmp_path, concurrency=concurrency)
+
+
+async def test_jobs_may_come_straight_from_the_reader(tmp_path: Path) -> None:
+    """The jobs of a file can be passed as they are read; that happens beside the event loop."""
+    await asyncio.to_thread((tmp_path / "in.png").write_bytes, png(4, 4))
+    lines = ['{"image": "in.png", "n": 1}', '{"prompt": "a"}']
+    summary, _, _ = await play(
+        lambda _: image_answer(), read_jobs(lines, tmp_path), tmp_path / "out", concurrency=2
+    )
+    assert summary == Summary(done=2, images=2)
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+async def test_names_are_the_same_in_every_run(tmp_path: Path) -> None:
+    """The same jobs give the same file names, whatever order the answers come in."""
+    ids = ["fox", "Fox", "a b", "a/b", "line-7"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    await play(lambda _: image_answer(), prompts(*ids), first, concurrency=1)
+
+    def backwards(request: SentRequest) -> ScriptedAnswer:
+        wait = 0.005 * (len(ids) - ids.index(request.json["prompt"]))
+        return ScriptedAnswer(image_answer().body, delay=wait)
+
+    await play(backwards, prompts(*ids), second, concurrency=5)
+    assert pictures_in(first) == pictures_in(second)
+    assert len(pictures_in(first)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("custom_id", "pattern"),
+    [
+        ("fox", r"fox-1\.png"),
+        ("v1.5", r"v1\.5-1\.png"),
+        ("photo.png", r"photo\.png-1\.png"),
+        ("../../x", r"x-[0-9a-f]{8}-1\.png"),
+        ("/etc/passwd", r"etc-passwd-[0-9a-f]{8}-1\.png"),
+        ("C:\\x", r"C-x-[0-9a-f]{8}-1\.png"),
+        ("CON?", r"CON-[0-9a-f]{8}-1\.png"),
+        ("CON", r"CON-1\.png"),
+        ("..", r"job-[0-9a-f]{8}-1\.png"),
+        (".hidden", r"hidden-[0-9a-f]{8}-1\.png"),
+        ("狐狸", r"job-[0-9a-f]{8}-1\.png"),
+        ("Füchse im Schnee", r"F-chse-im-Schnee-[0-9a-f]{8}-1\.png"),
+        ("x" * 300, r"x{100}-[0-9a-f]{8}-1\.png"),
+    ],
+)
+async def test_names_are_safe_anywhere(tmp_path: Path, custom_id: str, pattern: str) -> None:
+    """An id becomes a name of plain characters in the folder, never a path that leaves it."""
+    out = tmp_path / "out"
+    await play([image_answer()], prompts(custom_id), out)
+    (name,) = pictures_in(out)
+    assert re.fullmatch(pattern, name)
+    assert os.listdir(tmp_path) == ["out"]  # noqa: PTH208 - names are what is looked at
+    assert manifest_of(out)[0]["images"][0]["file"] == name
+    assert manifest_of(out)[0]["custom_id"] == custom_id
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5).filter(str.strip)
+        | st.sampled_from(["a", "A", "a/", "A?", "a-1", "a-1-1", "con", "..", "ä", "ß", "SS"]),
+        max_size=6,
+        unique=True,
+    )
+)
+def test_no_two_jobs_share_a_file(ids: list[str]) -> None:
+    """Whatever the ids are, each job has a file of its own, even where case makes no difference."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        asyncio.run(play(lambda _: image_answer(), prompts(*ids), out, concurrency=4))
+        names = pictures_in(out)
+        assert len({name.lower() for name in names}) == len(ids)
+        assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*-1\.png", name) for name in names)
+
+
+# Running it again ---------------------------------------------------------------------------------
+
+
+async def test_a_second_run_skips_what_is_done(
+    server: EmulatorServer, session: ImageSession, tmp_path: Path
+) -> None:
+    """Running a finished batch again sends nothing and changes nothing."""
+    jobs = jobs_of(
+        {"prompt": "a fox", "n": 2, "size": "256x256"}, {"prompt": "b", "size": "256x256"}
+    )
+    await run_jobs(session, jobs, tmp_path)
+    before = (tmp_path / MANIFEST).read_bytes()
+    requests = len(server.requests)
+    assert await run_jobs(session, jobs, tmp_path) == Summary(skipped=2)
+    assert len(server.requests) == requests
+    assert server.charged == 3
+    assert (tmp_path / MANIFEST).read_bytes() == before
+
+
+async def test_a_new_line_is_all_that_is_run(tmp_path: Path) -> None:
+    """Lines that were added to the file are run, the others are not."""
+    await play([image_answer()], prompts("a"), tmp_path)
+    summary, _, transport = await play([image_answer()], prompts("new", "a"), tmp_path)
+    assert summary == Summary(skipped=1, done=1, images=1)
+    assert transport.requests[0].json["prompt"] == "new"
+
+
+async def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
+    """A job whose file is gone is run again, and the others are not."""
+    await play([image_answer(), image_answer()], prompts("a", "b"), tmp_path)
+    (tmp_path / "a-1.png").unlink()
+    summary, _, transport = await play([image_answer()], prompts("a", "b"), tmp_path)
+    assert summary == Summary(skipped=1, done=1, images=1)
+    assert [request.json["prompt"] for request in transport.requests] == ["a"]
+    assert pictures_in(tmp_path) == ["a-1.png", "b-1.png"]
+    assert (await play([], prompts("a", "b"), tmp_path))[0] == Summary(skipped=2)
+
+
+async def test_other_parameters_under_the_same_id_are_refused(tmp_path: Path) -> None:
+    """A job with the id of another one that has images is refused before anything is sent."""
+    await play([image_answer()], jobs_of({"id": "a", "prompt": "old"}), tmp_path)
+    jobs = jobs_of({"id": "b", "prompt": "b"}, {"id": "a", "prompt": "new"})
+    with pytest.raises(BatchError, match=r"line 2: 'a' was made with other parameters") as caught:
+        await play([], jobs, tmp_path)
+    assert caught.value.line == 2
+    assert pictures_in(tmp_path) == ["a-1.png"]
+
+
+async def test_a_failed_job_may_be_corrected(tmp_path: Path) -> None:
+    """A job that has no images may come back with other parameters; its last record counts."""
+    await play([refusal(400, "bad")], jobs_of({"id": "a", "prompt": "old"}), tmp_path)
+    corrected = jobs_of({"id": "a", "prompt": "new"})
+    summary, _, _ = await play([image_answer()], corrected, tmp_path)
+    assert summary == Summary(done=1, images=1)
+    assert [record["status"] for record in manifest_of(tmp_path)] == ["failed", "done"]
+    assert (await play([], corrected, tmp_path))[0] == Summary(skipped=1)
+
+
+async def test_a_failed_job_is_run_again(tmp_path: Path) -> None:
+    """A second run tries again what failed."""
+    await play([refusal(400, "bad"), image_answer()], prompts("a", "b"), tmp_path)
+    summary, _, transport = await play([image_answer()], prompts("a", "b"), tmp_path)
+    assert summary == Summary(skipped=1, done=1, images=1)
+    assert transport.requests[0].json["prompt"] == "a"
+
+
+async def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    """What a crash left of the last record is removed, and its job is run again."""
+    await play([image_answer(), image_answer()], prompts("a", "b"), tmp_path)
+    whole = (tmp_path / MANIFEST).read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in (first + 1, first + 40, len(whole) - 1):
+        (tmp_path / MANIFEST).write_bytes(whole[:end])
+        summary, records, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
+        assert summary == Summary(skipped=1, done=1, images=1)
+        assert [record.custom_id for record in records] == ["b"]
+        assert [record["custom_id"] for record in manifest_of(tmp_path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"garbage\n", b"{}\n", b"\n", b'{"custom_id": 5}\n', b"\xff\n", b"[1, 2]\n"]
+)
+async def test_a_line_that_is_no_record_is_an_error(tmp_path: Path, garbage: bytes) -> None:
+    """A manifest that somebody else wrote into is left alone, and the error names file and line."""
+    await play([image_answer()], prompts("a"), tmp_path)
+    manifest = tmp_path / MANIFEST
+    content = manifest.read_bytes() + garbage
+    manifest.write_bytes(content + b"\n")
+    with pytest.raises(BatchError, match=r"manifest\.jsonl: line 2 is no record of a run"):
+        await play([], prompts("a"), tmp_path)
+    assert manifest.read_bytes() == content + b"\n"
+
+
+# Failures -----------------------------------------------------------------------------------------
+
+
+async def test_a_failed_job_is_recorded_and_the_run_goes_on(
+    session: ImageSession, tmp_path: Path
+) -> None:
+    """A refused prompt costs its own job only, and the record says why it failed."""
+    jobs = jobs_of(
+        {"id": "bad", "prompt": "a [blocked] thing", "size": "256x256"},
+        {"id": "good", "prompt": "a fox", "size": "256x256"},
+    )
+    summary = await run_jobs(session, jobs, tmp_path, concurrency=1)
+    assert summary == Summary(done=1, failed=1, images=1)
+    bad, good = manifest_of(tmp_path)
+    assert (bad["custom_id"], bad["status"], bad["images"]) == ("bad", "failed", [])
+    assert bad["error"]["type"] == "ModerationError"
+    assert bad["error"]["status"] == 400
+    assert bad["error"]["code"]
+    assert bad["error"]["message"]
+    assert bad["error"]["may_be_billed"] is False
+    assert good["status"] == "done"
+
+
+async def test_an_invalid_job_is_recorded_and_never_sent(tmp_path: Path) -> None:
+    """A request that breaks a rule fails without an exchange."""
+    jobs = jobs_of({"id": "long", "prompt": "x" * 1001}, {"id": "none", "prompt": "a", "n": 0})
+    summary, records, transport = await play([], jobs, tmp_path)
+    assert summary == Summary(failed=2)
+    assert not transport.requests
+    assert [record.error and record.error["type"] for record in records] == [
+        "InvalidRequestError",
+        "InvalidRequestError",
+    ]
+    assert [record.attempts for record in records] == [0, 0]
+
+
+async def test_images_of_a_partial_answer_are_saved(tmp_path: Path) -> None:
+    """Fewer images than asked for are kept, and the job counts as failed."""
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 3})
+    summary, (record,), _ = await play([image_answer(png(), png(5, 5))], jobs, tmp_path)
+    assert summary == Summary(failed=1, images=2)
+    assert record.status == "partial"
+    assert [image["width"] for image in record.images] == [3, 5]
+    assert record.error is not None
+    assert record.error["type"] == "PartialResultError"
+    assert pictures_in(tmp_path) == ["a-1.png", "a-2.png"]
+
+
+async def test_images_of_a_split_call_are_saved_when_a_part_fails(tmp_path: Path) -> None:
+    """What the other parts of a large n brought is kept."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if request.json["n"] == 2:
+            return refusal(400, "bad")
+        return image_answer(*[png()] * 10)
+
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 12})
+    summary, (record,), _ = await play(answer, jobs, tmp_path)
+    assert summary == Summary(failed=1, images=10)
+    assert record.status == "partial"
+    assert record.attempts == 2
+
+
+STOPS: list[tuple[ScriptedAnswer, type[ImageSDKError]]] = [
+    (refusal(401, "invalid_api_key"), AuthenticationError),
+    (refusal(403, "unsupported_country"), PermissionDeniedError),
+    (refusal(429, "insufficient_quota", "insufficient_quota"), QuotaExceededError),
+    (refusal(400, "billing_hard_limit_reached"), QuotaExceededError),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), STOPS, ids=[kind.__name__ for _, kind in STOPS])
+async def test_an_error_that_every_job_would_meet_ends_the_run(
+    tmp_path: Path, answer: ScriptedAnswer, kind: type[ImageSDKError]
+) -> None:
+    """After a wrong key or an empty account nothing more is sent; the summary says why."""
+    script = [image_answer(), answer]
+    summary, records, transport = await play(script, prompts(*"abcdef"), tmp_path)
+    assert isinstance(summary.stopped, kind)
+    assert (summary.done, summary.failed, summary.images) == (1, 1, 1)
+    assert len(transport.requests) == 2
+    assert [record.status for record in records] == ["done", "failed"]
+
+
+async def test_what_is_in_flight_is_finished_when_the_run_ends(tmp_path: Path) -> None:
+    """Images that are already asked for, and paid for, are kept after an error that ends the run."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if request.json["prompt"] == "a":
+            return refusal(429, "insufficient_quota", "insufficient_quota")
+        return ScriptedAnswer(image_answer().body, delay=0.02)
+
+    summary, _, transport = await play(answer, prompts(*"abcdef"), tmp_path, concurrency=3)
+    assert (summary.done, summary.failed, summary.images) == (2, 1, 2)
+    assert len(transport.requests) == 3
+    assert pictures_in(tmp_path) == ["b-1.png", "c-1.png"]
+    rest, _, _ = await play(lambda _: image_answer(), prompts(*"abcdef"), tmp_path)
+    assert rest == Summary(skipped=2, done=4, images=4)
+
+
+async def test_a_download_that_fails_is_recorded(tmp_path: Path) -> None:
+    """An image whose URL brings nothing fails its job; the others are kept."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if request.method == "POST":
+            urls = ["http://server/good.png", "http://server/gone.png"]
+            return ScriptedAnswer({"created": 1, "data": [{"url": url} for url in urls]})
+        if request.url.endswith("gone.png"):
+            return ScriptedAnswer(b"", status=404)
+        return ScriptedAnswer(png())
+
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 2}, {"id": "b", "prompt": "b", "n": 2})
+    summary, records, _ = await play(answer, jobs, tmp_path)
+    assert summary == Summary(failed=2, images=2)
+    for record in records:
+        assert record.status == "partial"
+        assert [image["file"] for image in record.images] == [f"{record.custom_id}-1.png"]
+        assert record.error is not None
+        assert "gone.png" in record.error["message"]
+
+
+async def test_a_job_without_any_image_has_failed(tmp_path: Path) -> None:
+    """If no download works the job has failed, with the exchanges that it took."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if request.method == "POST":
+            return ScriptedAnswer({"created": 1, "data": [{"url": "http://server/gone.png"}]})
+        return ScriptedAnswer(b"", status=404)
+
+    summary, (record,), _ = await play(answer, prompts("a"), tmp_path)
+    assert summary == Summary(failed=1)
+    assert (record.status, record.images, record.attempts) == ("failed", [], 1)
+
+
+async def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    """A full or broken disk is an OSError, not a group of them; what was saved before stays."""
+    (tmp_path / "b-1.png" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"b-1\.png"):
+        await play([image_answer(), image_answer()], prompts("a", "b"), tmp_path)
+    assert [record["custom_id"] for record in manifest_of(tmp_path)] == ["a"]
+    (tmp_path / "b-1.png" / "in the way").rmdir()
+    (tmp_path / "b-1.png").rmdir()
+    summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
+    assert summary == Summary(skipped=1, done=1, images=1)
+
+
+async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:
+    """Cancelling a run leaves what was recorded, and the next run does the rest."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if request.json["prompt"] == "b":
+            reached.set()
+            return ScriptedAnswer(image_answer().body, delay=3600)
+        return image_answer()
+
+    reached = asyncio.Event()
+    task = asyncio.create_task(play(answer, prompts("a", "b"), tmp_path))
+    await reached.wait()
+    while not (tmp_path / MANIFEST).stat().st_size:  # noqa: ASYNC110 - another process's view
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
+    assert summary == Summary(skipped=1, done=1, images=1)
+    assert not [name for name in pictures_in(tmp_path) if name.endswith(".part")]
