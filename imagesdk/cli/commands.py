@@ -17,7 +17,7 @@ import attrs
 
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
-from imagesdk.cli.main import EXIT_CODES
+from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.session import ImageSession
@@ -263,33 +263,37 @@ async def _serve(arguments: argparse.Namespace) -> int:
     async with server:
         if program:
             return await _run_program(program, server.base_url)
+        stop = _stop_event()  # before anybody can know that there is a server to stop
         print(f"Images API emulator on {server.base_url} (Ctrl-C ends it)", flush=True)
         print("any key that begins with sk-test is right, for example:", file=sys.stderr)
         print(f"  export OPENAI_BASE_URL={server.base_url}", file=sys.stderr)
         print(f"  export OPENAI_API_KEY={_EMULATOR_KEY}", file=sys.stderr)
-        await _stopped()
+        await stop.wait()
     return EXIT_CODES["done"]
 
 
-async def _stopped() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+def _stop_event() -> asyncio.Event:
+    """Return an event that Ctrl-C or SIGTERM sets."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(name, stop.set)
-    await stop.wait()
+    return stop
 
 
 async def _run_program(program: list[str], base_url: str) -> int:
-    """Run a program that finds the emulator in its environment; return its exit code."""
+    """Run a program that finds the emulator in its environment; return its exit code as a shell does."""
     environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": _EMULATOR_KEY}
     try:
         process = await asyncio.create_subprocess_exec(*program, env=environment)
     except OSError as error:
         raise ConfigurationError(f"{program[0]!r} cannot be run: {error.strerror}") from None
     try:
-        return await process.wait()
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.terminate)
+        code = await process.wait()
+        return code if code >= 0 else 128 - code
     finally:
         if process.returncode is None:
             process.terminate()

@@ -12,16 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-__all__ = ("EXIT_CODES", "build_parser", "main")
+from imagesdk.cli import EXIT_CODES
 
-EXIT_CODES = {
-    "done": 0,
-    "failed": 1,
-    "usage": 2,
-    "some_failed": 3,
-    "refused": 5,
-    "interrupted": 130,
-}
+__all__ = ("build_parser", "main")
 
 _EPILOG = """\
 environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID, as the official SDK reads them

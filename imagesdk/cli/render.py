@@ -46,7 +46,10 @@ class Console:
         from rich.table import Table
 
         # Without a terminal nobody folds the lines: let them be as long as they are.
-        console = RichConsole(width=None if sys.stdout.isatty() else _WIDE_CHARS)
+        # Prompts and file names are text, not markup: "[/b]" would end the program.
+        console = RichConsole(
+            width=None if sys.stdout.isatty() else _WIDE_CHARS, markup=False, emoji=False
+        )
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         shown = [name for name in _COLUMNS if name != "prompt" or console.width >= _WIDE_CHARS]
         for name in shown:

@@ -1,0 +1,640 @@
+"""The commands: what they make, print and leave behind, and the exit code of each way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.main import main
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ("--size", "256x256")
+RIGHT_KEY = "sk-test-cli"
+WRONG_KEY = "sk-wrong-0123456789"
+
+ASKS = """
+import json, os, sys, urllib.request
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/images/generations",
+    data=json.dumps({"prompt": "a fox", "size": "256x256"}).encode(),
+    headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"],
+             "Content-Type": "application/json"},
+)
+with urllib.request.urlopen(request) as answer:
+    sys.exit(40 + len(json.load(answer)["data"]))
+"""
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of the files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for images that does not exist yet."""
+    return tmp_path / "deep" / "out"
+
+
+@pytest.fixture
+def account(served: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A right key and the address of a server, in the environment."""
+    monkeypatch.setenv("OPENAI_BASE_URL", served)
+    monkeypatch.setenv("OPENAI_API_KEY", RIGHT_KEY)
+    return served
+
+
+# generate, edit, variation ------------------------------------------------------------------------
+
+
+def test_generate_saves_images_and_prints_their_paths(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image is a file whose path, size and type is a line on standard output."""
+    code = main(["generate", "a fox", "-n", "2", *SMALL, "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["done"]
+    assert capsys.readouterr() == (
+        f"{out / 'image-1.png'}  256x256 image/png\n{out / 'image-2.png'}  256x256 image/png\n",
+        "",
+    )
+    for name in ("image-1.png", "image-2.png"):
+        with Image.open(out / name) as image:
+            assert image.size == (256, 256)
+
+
+def test_no_file_is_replaced(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second call with the same name takes the next numbers."""
+    arguments = ["generate", "a fox", *SMALL, "--out", str(out), "--name", "fox", "--emulator"]
+    assert main(arguments) == EXIT_CODES["done"]
+    first = (out / "fox-1.png").read_bytes()
+    assert main(arguments) == EXIT_CODES["done"]
+    assert files_in(out) == ["fox-1.png", "fox-2.png"]
+    assert (out / "fox-1.png").read_bytes() == first
+    assert "fox-2.png" in capsys.readouterr().out
+
+
+def test_json_is_one_document(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json`` prints one document, whose paths exist, and nothing else on standard output."""
+    code = main(
+        [
+            "generate",
+            "a corgi",
+            "--model",
+            "gpt-image-1.5",
+            "--quality",
+            "low",
+            "--output-format",
+            "webp",
+            "--background",
+            "transparent",
+            "--moderation",
+            "low",
+            "--out",
+            str(out),
+            "--json",
+            "--emulator",
+        ]
+    )
+    assert code == EXIT_CODES["done"]
+    document = json.loads(capsys.readouterr().out)
+    (image,) = document["images"]
+    assert Path(image["path"]) == out / "image-1.webp"
+    assert Path(image["path"]).is_file()
+    assert (image["mime_type"], image["width"], image["height"]) == ("image/webp", 1024, 1024)
+    assert image["url"] is None
+    assert document["created"] > 0
+    assert document["usage"]["output_tokens"] > 0
+    assert document["request_id"]
+    assert document["attempts"] == 1
+
+
+def test_edit_takes_an_image_and_a_mask(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An edit changes what is transparent in the mask and keeps the rest."""
+    code = main(
+        [
+            "edit",
+            str(EXAMPLES / "otter.png"),
+            "an otter with a beret",
+            *SMALL,
+            "--mask",
+            str(EXAMPLES / "otter_mask.png"),
+            "--out",
+            str(out),
+            "--emulator",
+        ]
+    )
+    assert code == EXIT_CODES["done"], capsys.readouterr().err
+    assert files_in(out) == ["image-1.png"]
+
+
+def test_edit_takes_several_images(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last argument of an edit is its prompt, all before it are images."""
+    images = [str(EXAMPLES / "otter.png"), str(EXAMPLES / "corgi_and_cat_paw.png")]
+    code = main(
+        [
+            "edit",
+            *images,
+            "side by side",
+            "--model",
+            "gpt-image-1.5",
+            "--input-fidelity",
+            "high",
+            "--quality",
+            "low",
+            "--out",
+            str(out),
+            "--emulator",
+        ]
+    )
+    assert code == EXIT_CODES["done"], capsys.readouterr().err
+    assert files_in(out) == ["image-1.png"]
+
+
+def test_variation_takes_an_image(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A variation needs an image alone; URLs are downloaded and told."""
+    image = str(EXAMPLES / "otter.png")
+    code = main(["variation", image, "-n", "2", *SMALL, "--out", str(out), "--json", "--emulator"])
+    assert code == EXIT_CODES["done"]
+    images = json.loads(capsys.readouterr().out)["images"]
+    assert [Path(image["path"]).name for image in images] == ["image-1.png", "image-2.png"]
+    assert all(image["url"].startswith("http://127.0.0.1:") for image in images)
+
+
+def test_extra_fields_are_json_or_text(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--extra`` adds fields to the body, as JSON where the value is JSON."""
+    arguments = ["generate", "a", *SMALL, "--out", str(out), "--emulator", "--extra"]
+    assert main([*arguments, "user=me"]) == EXIT_CODES["done"]
+    assert main([*arguments, 'user="me=too"']) == EXIT_CODES["done"]
+    capsys.readouterr()
+    assert main([*arguments, "user=7"]) == EXIT_CODES["failed"]
+    assert "'user'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pair", ["user", "=me", ""])
+def test_an_extra_field_needs_a_name_and_a_value(
+    pair: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no NAME=VALUE is invalid input."""
+    code = main(["generate", "a", "--out", str(out), "--emulator", "--extra", pair])
+    assert code == EXIT_CODES["usage"]
+    assert f"--extra is {pair!r}; it must be NAME=VALUE" in capsys.readouterr().err
+
+
+INVALID = [
+    ["generate", "x" * 1001],
+    ["generate", ""],
+    ["generate", "a", "-n", "0"],
+    ["generate", "a", "--size", "5x5"],
+    ["generate", "a", "--quality", "low"],
+    ["generate", "a", "--images-per-minute", "0"],
+    ["generate", "a", "--timeout", "0"],
+    ["generate", "a", "--max-wait", "-1"],
+    ["generate", "a", "--name", "a/b"],
+    ["generate", "a", "--name", ""],
+    ["generate", "a", "--base-url", "server"],
+    ["edit", "gone.png", "a"],
+    ["variation", str(EXAMPLES / "image.png")],
+    ["variation", str(EXAMPLES / "prompts.jsonl")],
+]
+
+
+@pytest.mark.parametrize("arguments", INVALID, ids=lambda arguments: " ".join(arguments)[:60])
+def test_invalid_input_is_exit_code_2(
+    arguments: list[str], out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """What breaks a rule is told in one line, and nothing is sent: no server is there to refuse it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert main([*arguments, "--out", str(out)]) == EXIT_CODES["usage"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("imagesdk: ")
+    assert not out.exists() or files_in(out) == []
+
+
+def test_each_problem_is_a_line(capsys: pytest.CaptureFixture[str], out: Path) -> None:
+    """A request with several problems tells all of them."""
+    code = main(["generate", "x" * 1001, "--size", "5x5", "--emulator", "--out", str(out)])
+    assert code == EXIT_CODES["usage"]
+    first, second = capsys.readouterr().err.splitlines()
+    assert "prompt" in first
+    assert second.startswith("  size is '5x5'")
+
+
+def test_validation_can_be_left_to_the_server(
+    capsys: pytest.CaptureFixture[str], out: Path
+) -> None:
+    """``--validate off`` sends what breaks a rule; then the server refuses it."""
+    arguments = ["generate", "a", "--size", "5x5", "--emulator", "--out", str(out)]
+    assert main([*arguments, "--validate", "off"]) == EXIT_CODES["failed"]
+    assert "5x5" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images are not paid for if there is no place for them."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    code = main(["generate", "a", "--out", str(tmp_path / "file"), "--timeout", "5"])
+    assert code == EXIT_CODES["failed"]
+    assert "exists" in capsys.readouterr().err
+
+
+def test_without_a_key_openai_is_not_asked(capsys: pytest.CaptureFixture[str], out: Path) -> None:
+    """For OpenAI's own server a missing key is told before anything is sent."""
+    assert main(["generate", "a", "--out", str(out)]) == EXIT_CODES["usage"]
+    assert "OPENAI_API_KEY" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("account")
+def test_a_wrong_key_is_exit_code_5(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key that the server refuses has an exit code of its own, and is not printed."""
+    monkeypatch.setenv("OPENAI_API_KEY", WRONG_KEY)
+    assert main(["generate", "a", *SMALL, "--out", str(out)]) == EXIT_CODES["refused"]
+    captured = capsys.readouterr()
+    assert "401" in captured.err
+    assert WRONG_KEY not in captured.out + captured.err
+
+
+@pytest.mark.usefixtures("account")
+def test_a_right_key_from_the_environment_is_used(out: Path) -> None:
+    """Key and address come from the environment."""
+    assert main(["generate", "a", *SMALL, "--out", str(out)]) == EXIT_CODES["done"]
+    assert files_in(out) == ["image-1.png"]
+
+
+def test_a_server_without_the_api_is_exit_code_1(
+    account: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any other refusal of the server is a failure, told in one line."""
+    url = account.removesuffix("/v1")
+    code = main(["generate", "a", *SMALL, "--out", str(out), "--base-url", url])
+    assert code == EXIT_CODES["failed"]
+    assert "404" in capsys.readouterr().err
+
+
+def test_a_blocked_prompt_is_exit_code_1(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single call that the server refuses has failed."""
+    code = main(["generate", "a [blocked] thing", *SMALL, "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["failed"]
+    assert "safety" in capsys.readouterr().err
+
+
+def test_a_partial_result_is_saved_and_exit_code_3(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If only some images arrive they are saved and printed, and the exit code says so."""
+    # One request of ten fits into a limit of 10; the rest would wait for a minute.
+    code = main(
+        [
+            "generate",
+            "a",
+            "-n",
+            "12",
+            *SMALL,
+            "--out",
+            str(out),
+            "--emulator",
+            "--images-per-minute",
+            "10",
+            "--max-wait",
+            "2",
+            "--json",
+        ]
+    )
+    captured = capsys.readouterr()
+    assert code == EXIT_CODES["some_failed"], captured.err
+    assert len(json.loads(captured.out)["images"]) == len(files_in(out)) in (2, 10)
+    assert "of 12 images" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "a fox", "--emulator"),
+        ("serve", "--port", "0"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_without_pillow_the_emulator_says_what_to_install(
+    arguments: tuple[str, ...], launch: Launch, tmp_path: Path
+) -> None:
+    """The emulator paints with Pillow; without it the message names the extra to install."""
+    (tmp_path / "PIL.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'PIL'\", name='PIL')\n", encoding="utf-8"
+    )
+    done = launch(*arguments, PYTHONPATH=str(tmp_path), cwd=tmp_path)
+    assert done.returncode == EXIT_CODES["usage"]
+    assert "pip install 'imagesdk[emulator]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_is_missing_for_another_reason_is_not_hidden(
+    launch: Launch, tmp_path: Path
+) -> None:
+    """A broken installation is shown as it is."""
+    (tmp_path / "aiohttp.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'yarl'\", name='yarl')\n", encoding="utf-8"
+    )
+    done = launch("generate", "a", "--emulator", PYTHONPATH=str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No module named 'yarl'" in done.stderr
+
+
+# batch --------------------------------------------------------------------------------------------
+
+
+def fox(name: str, **more: object) -> str:
+    """Return a line of a batch file."""
+    return json.dumps({"id": name, "prompt": f"a fox named {name}", "size": "256x256", **more})
+
+
+def test_batch_makes_images_a_manifest_and_a_table(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch prints a table of all jobs in the order of the file, and a summary."""
+    path = prompts(fox("b", n=2), "", fox("a"))
+    assert main(["batch", "run", str(path), "--out", str(out), "--emulator"]) == 0
+    assert files_in(out) == ["a-1.png", "b-1.png", "b-2.png", "manifest.jsonl"]
+    captured = capsys.readouterr()
+    names = re.findall(r"[ab]-\d\.png", captured.out)
+    assert names == ["b-1.png", "b-2.png", "a-1.png"]
+    assert str(out) in captured.out.replace("\n", "")
+    assert f"3 images from 2 requests in {out}; manifest: {out / 'manifest.jsonl'}" in captured.err
+    assert "3/3 images" in captured.err
+
+
+def test_batch_prints_a_record_a_line_as_json(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--json`` prints one record a new request on standard output, and nothing else."""
+    path = prompts(fox("a"))
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator", "--json"]
+    assert main(arguments) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    manifest = (out / "manifest.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line) == json.loads(manifest)
+    prompts(fox("a"), fox("b"))
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    (line,) = captured.out.splitlines()
+    assert json.loads(line)["custom_id"] == "b"
+    assert "1 were done before" in captured.err
+
+
+def test_batch_with_a_failing_line_is_exit_code_3(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other lines are done, and the table says why one failed."""
+    bad = json.dumps({"id": "bad", "prompt": "a [blocked] thing", "size": "256x256"})
+    path = prompts(bad, fox("good"))
+    code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["some_failed"]
+    captured = capsys.readouterr()
+    assert "good-1.png" in captured.out
+    assert "ModerationError" in captured.out
+    assert "1 failed" in captured.err
+
+
+def test_batch_uses_the_model_of_the_command_line(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--model`` is for the requests that name none."""
+    path = prompts('{"id": "a", "prompt": "a", "quality": "low"}')
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator"]
+    assert main([*arguments, "--model", "gpt-image-1.5"]) == 0
+    assert "1024x1024" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("account")
+def test_batch_with_a_wrong_key_is_exit_code_5(
+    prompts: Callable[..., Path],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A refused key ends the batch; the summary says how much was not begun."""
+    monkeypatch.setenv("OPENAI_API_KEY", WRONG_KEY)
+    path = prompts(*map(fox, "abcde"))
+    code = main(["batch", "run", str(path), "--out", str(out), "--concurrency", "1"])
+    assert code == EXIT_CODES["refused"]
+    captured = capsys.readouterr()
+    assert "stopped, 4 not begun" in captured.err
+    assert WRONG_KEY not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["{}"], "prompts.jsonl: line 1: has neither prompt nor image"),
+        (['{"prompt": "a"}', "{"], "prompts.jsonl: line 2: is no JSON"),
+        (['{"prompt": "a", "n": "2"}'], "prompts.jsonl: line 1: n is '2'"),
+        (['{"image": "gone.png"}'], "prompts.jsonl: line 1: image is 'gone.png'"),
+        ([""], "prompts.jsonl holds no requests"),
+    ],
+)
+def test_batch_with_a_bad_file_is_exit_code_2(
+    prompts: Callable[..., Path],
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: list[str],
+    message: str,
+) -> None:
+    """A line that cannot be used is told with file, line and field before anything is sent."""
+    path = prompts(*lines)
+    code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["usage"]
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_batch_without_its_file_is_exit_code_2(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there, or is a folder, is invalid input."""
+    for path in (tmp_path / "gone.jsonl", tmp_path):
+        code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
+        assert code == EXIT_CODES["usage"]
+        assert f"{path} cannot be read: " in capsys.readouterr().err
+
+
+def test_batch_with_changed_parameters_is_exit_code_2(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that holds another image under the same id is left alone."""
+    path = prompts(fox("a"))
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator"]
+    assert main(arguments) == 0
+    prompts(fox("a", user="me"))
+    capsys.readouterr()
+    assert main(arguments) == EXIT_CODES["usage"]
+    assert "line 1: 'a' was made with other parameters" in capsys.readouterr().err
+
+
+def test_batch_needs_a_concurrency_of_1(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A concurrency of 0 is invalid input."""
+    path = prompts(fox("a"))
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator", "--concurrency", "0"]
+    assert main(arguments) == EXIT_CODES["usage"]
+    assert "--concurrency is 0; it must be 1 or more" in capsys.readouterr().err
+
+
+def test_batch_into_a_file_is_exit_code_1(
+    prompts: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that cannot be made is told in one line."""
+    path = prompts(fox("a"))
+    code = main(["batch", "run", str(path), "--out", str(path), "--emulator"])
+    assert code == EXIT_CODES["failed"]
+    assert capsys.readouterr().err.startswith("imagesdk: ")
+
+
+def test_batch_that_cannot_save_is_exit_code_1(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that cannot be written ends the batch in one line, without a traceback."""
+    path = prompts(fox("a"))
+    (out / "a-1.png" / "in the way").mkdir(parents=True)
+    code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["failed"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("imagesdk: ")
+    assert "a-1.png" in line
+
+
+# serve --------------------------------------------------------------------------------------------
+
+
+class CtrlC(io.StringIO):
+    """Standard error that presses Ctrl-C once the server has said how to use it."""
+
+    def write(self, text: str) -> int:
+        """Keep what is written; the signal comes when the command waits."""
+        if "OPENAI_API_KEY" in text:
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+        return super().write(text)
+
+
+def test_serve_runs_until_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server prints its URL and how to use it, and ends with 0."""
+    stderr = CtrlC()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert main(["serve", "--port", "0"]) == EXIT_CODES["done"]
+    found = re.search(r"http://127\.0\.0\.1:\d+/v1", capsys.readouterr().out)
+    assert found
+    assert f"OPENAI_BASE_URL={found[0]}" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_server_in_peace(
+    program: tuple[str, ...], environment: Callable[..., dict[str, str]], name: str
+) -> None:
+    """Ctrl-C and SIGTERM end the process with 0 and without a traceback."""
+    with subprocess.Popen(
+        [*program, "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert re.search(r"http://127\.0\.0\.1:\d+/v1", process.stdout.readline())
+        process.send_signal(getattr(signal, name))
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_serve_runs_a_program_against_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    """The program finds address and key in its environment; its exit code is that of the command."""
+    code = main(["serve", "--port", "0", "--", sys.executable, "-c", ASKS])
+    assert code == 41, capfd.readouterr().err
+    assert "POST /v1/images/generations 200" in capfd.readouterr().err
+
+
+def test_serve_takes_a_program_without_dashes(capfd: pytest.CaptureFixture[str]) -> None:
+    """The two dashes before the program may be left out."""
+    code = main(["serve", "--port", "0", sys.executable, "-c", "import sys; sys.exit(7)"])
+    assert (code, capfd.readouterr().out) == (7, "")
+
+
+def test_serve_hands_its_options_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Limit, blocked prompts and time are those of the command line."""
+    options = ["--images-per-minute", "off", "--blocked-prompt", "FOX", "--url-lifetime", "5"]
+    code = main(["serve", "--port", "0", *options, "--", sys.executable, "-c", ASKS])
+    assert code == 1
+    assert "HTTP Error 400" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "reachable from other machines"),  # noqa: S104 - it is refused
+        (["--url-lifetime", "0"], "url_lifetime"),
+        (["--seconds-per-image", "-1"], "seconds_per_image"),
+        (["--", "no-such-program-here"], "'no-such-program-here' cannot be run"),
+    ],
+)
+def test_serve_refuses_what_it_cannot_do(
+    capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    """Values out of range and missing programs are invalid input."""
+    assert main(["serve", "--port", "0", *options]) == EXIT_CODES["usage"]
+    assert message in capsys.readouterr().err
+
+
+def test_serve_on_a_port_that_is_taken_is_exit_code_1(
+    served: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A port that cannot be bound is told in one line."""
+    port = served.removesuffix("/v1").rpartition(":")[2]
+    assert main(["serve", "--port", port]) == EXIT_CODES["failed"]
+    assert capsys.readouterr().err.startswith("imagesdk: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("SIGINT", 130, "interrupted\n"), ("SIGTERM", 128 + signal.SIGTERM, "")],
+)
+def test_a_program_ends_with_the_server(
+    program: tuple[str, ...],
+    environment: Callable[..., dict[str, str]],
+    name: str,
+    code: int,
+    says: str,
+) -> None:
+    """Ctrl-C and SIGTERM end the program that the server was started for, too."""
+    script = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    script += "print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [*program, "serve", "--port", "0", "--", sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=20)  # its end is the end of the program's output
+    assert process.returncode == code
+    assert (out, err) == ("", says)
