@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         EditRequest,
         GenerateRequest,
         ImageInput,
+        ImageRequest,
         VariationRequest,
     )
     from imagesdk.retry import RetryPolicy
@@ -67,6 +68,7 @@ __all__ = (
     "ImageInput",
     "ImageLimiter",
     "ImageMap",
+    "ImageRequest",
     "ImageSDKError",
     "ImageSession",
     "ImagesResponse",
@@ -102,6 +104,7 @@ _HOMES = {
     "ImageInput": "models.requests",
     "ImageLimiter": "limiters.local",
     "ImageMap": "client.fanout",
+    "ImageRequest": "models.requests",
     "ImageSession": "client.session",
     "ImagesResponse": "client.results",
     "LimiterSnapshot": "limiters.base",

@@ -84,6 +84,8 @@ def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> lis
 
 def _check_fields(request: ImageRequest, family: ModelFamily) -> Iterator[Problem]:
     fields = body_fields(request)
+    if not isinstance(fields.get("model", ""), str):
+        yield _problem("model", request.model, "a string", "the name of a model, or None")
     if not isinstance(request, VariationRequest):
         yield from _check_prompt(request.prompt, family)
     fields.pop("prompt", None)

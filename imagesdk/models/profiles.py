@@ -331,13 +331,15 @@ def profile_named(name: str) -> ServerProfile:
     raise ValueError(f"server={name!r} is not known; choose one of {known} or a ServerProfile")
 
 
-def family_of(model: str | None, profile: ServerProfile) -> ModelFamily:
+def family_of(model: object, profile: ServerProfile) -> ModelFamily:
     """Return the family of *model* on a server: the profile's default for None.
 
     A prefix that gateways put before the name (``"openai/gpt-image-2"``) does not matter.
     """
     if model is None:
         return profile.default_family
+    if not isinstance(model, str):
+        return UNKNOWN  # `imagesdk.models.checks` says what is wrong with it
     name = model.rpartition("/")[2]
     for known, family in _FAMILIES:
         if name == known or name.startswith(f"{known}-"):

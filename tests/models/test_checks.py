@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -689,3 +689,11 @@ def test_a_gif_has_no_mask() -> None:
 def test_a_markup_has_no_limit_of_its_own() -> None:
     """A markup may be larger than a mask: no document names a limit for it."""
     assert edit(GPT_25, picture(), markup=picture(size_bytes=4 * MIB)) == []
+
+
+def test_a_model_is_a_text() -> None:
+    """A model that is no string is refused by name, not by an accident later."""
+    request = GenerateRequest("a fox", model=cast("Any", 5))
+    assert [p.field for p in check(request, family_of(5, profile_named("classic")), NO_INPUTS)] == [
+        "model"
+    ]

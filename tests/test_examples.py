@@ -1,0 +1,115 @@
+"""Every example runs against the emulator as it stands, and writes what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from imagesdk.batch.jobs import read_jobs
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "make_inputs.py")
+PICTURES = sorted(path.name for path in EXAMPLES.glob("*.png"))
+WRITES_NOTHING = {"error_handling.py"}
+
+
+def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run an example against an emulator of its own, as the README says."""
+    serve = [sys.executable, "-m", "imagesdk.cli.main", "serve", "--port", "0", "--"]
+    return subprocess.run(
+        [*serve, sys.executable, "-W", "error", str(EXAMPLES / name)],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=folder,
+        timeout=40,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Where each example ran, and how; they run side by side."""
+    folders = [tmp_path_factory.mktemp("example") for _ in PROGRAMS]
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.map(run, PROGRAMS, folders)
+        return dict(zip(PROGRAMS, zip(folders, done, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_example_runs_and_writes_what_it_prints(
+    name: str, runs: dict[str, tuple[Path, subprocess.CompletedProcess[str]]]
+) -> None:
+    """``imagesdk serve -- python example.py`` ends with 0, and each path that it prints is an image."""
+    folder, done = runs[name]
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    printed = set(re.findall(r"\bout[/\\][\w.-]+\w", done.stdout))
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert printed == written
+    assert bool(written) is (name not in WRITES_NOTHING)
+    for path in written:
+        with Image.open(folder / path) as image:
+            image.load()
+
+
+def test_the_example_of_errors_meets_each_of_them(
+    runs: dict[str, tuple[Path, subprocess.CompletedProcess[str]]],
+) -> None:
+    """It prints status and error object of the server, and None twice where nothing was sent."""
+    lines = runs["error_handling.py"][1].stdout.splitlines()
+    assert lines[0].startswith("refused by the safety system: ")
+    assert lines[1].startswith("400 {")
+    assert lines[2].startswith("401 {")
+    assert lines[3] == "None None"
+    assert "square" in lines[4]
+
+
+def test_every_example_says_what_it_shows() -> None:
+    """The first line of an example is a sentence about it."""
+    for name in [*PROGRAMS, "make_inputs.py"]:
+        first = (EXAMPLES / name).read_text(encoding="utf-8").splitlines()[0]
+        assert re.match(r'"""[A-Z].*[.:,]', first), name
+
+
+def test_the_input_pictures_can_be_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """make_inputs.py draws the pictures that are committed, but for the rounding of another Pillow."""
+    script = str(EXAMPLES / "make_inputs.py")
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path)])
+    runpy.run_path(script, run_name="__main__")
+    assert sorted(path.name for path in tmp_path.iterdir()) == PICTURES
+    for name in PICTURES:
+        with Image.open(EXAMPLES / name) as committed, Image.open(tmp_path / name) as drawn:
+            assert committed.mode == drawn.mode
+            assert committed.size == drawn.size
+            difference = ImageStat.Stat(ImageChops.difference(committed, drawn))
+            assert max(difference.mean) < 0.5, name
+
+
+def test_the_batch_example_can_be_read_and_stays_within_a_minute() -> None:
+    """examples/prompts.jsonl holds requests of every kind and shape, for at most 50 images."""
+    path = EXAMPLES / "prompts.jsonl"
+    with path.open("rb") as file:
+        jobs = list(read_jobs(file, path.parent))
+    assert {job.request.endpoint for job in jobs} == {"generations", "edits", "variations"}
+    assert 20 <= sum(job.request.n or 1 for job in jobs) <= 50
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {"body" in line for line in lines} == {True, False}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_is_used(name: str) -> None:
+    """A committed picture is the input of an example."""
+    readers = [EXAMPLES / program for program in PROGRAMS] + [EXAMPLES / "prompts.jsonl"]
+    assert any(name in path.read_text(encoding="utf-8") for path in readers)

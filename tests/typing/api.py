@@ -1,0 +1,361 @@
+"""A user's program that type checkers must accept as it is; it is checked and never run.
+
+No cast and no ignore, but in the last part: there each line must be found, which ``unused-ignore`` guards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, BinaryIO, assert_type
+
+import aiohttp
+from PIL import Image as Pillow
+
+import imagesdk
+from imagesdk import (
+    AmbiguousError,
+    APIError,
+    Attempt,
+    EditRequest,
+    ExpiredURLError,
+    GenerateRequest,
+    Image,
+    ImageInput,
+    ImageLimiter,
+    ImageMap,
+    ImageSDKError,
+    ImageSession,
+    ImagesResponse,
+    InvalidRequestError,
+    LimiterSnapshot,
+    ModerationError,
+    Outcome,
+    PartialResultError,
+    RateLimitTooLongError,
+    RetryPolicy,
+    ServerProfile,
+    TransportError,
+    VariationRequest,
+)
+from imagesdk.batch.jobs import Job, read_jobs
+from imagesdk.batch.runner import Record, Summary, run_jobs
+from imagesdk.emulator import EmulatorServer
+from imagesdk.events import Event
+from imagesdk.models.profiles import profile_named
+from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
+
+PNG = b"\x89PNG"
+
+
+# Image inputs -------------------------------------------------------------------------------------
+
+
+async def every_kind_of_image(images: ImageSession, entry: os.DirEntry[str]) -> None:
+    """Pass every kind of image to an edit, to a mask and to a variation."""
+    array, view, stream = bytearray(PNG), memoryview(PNG), io.BytesIO(PNG)
+    path, picture = Path("a.png"), Pillow.new("RGBA", (2, 2))
+    for result in (
+        await images.edit(PNG, "a", mask=PNG),
+        await images.edit(array, "a", mask=array),
+        await images.edit(view, "a", mask=view),
+        await images.edit("a.png", "a", mask="mask.png"),
+        await images.edit("data:image/png;base64,AAAA", "a", mask="data:image/png;base64,AAAA"),
+        await images.edit(path, "a", mask=path, markup=path),
+        await images.edit(entry, "a", mask=entry),
+        await images.edit(stream, "a", mask=stream),
+        await images.edit(picture, "a", mask=picture),
+        await images.edit(picture.convert("RGB").resize((1, 1)), "a"),
+        await images.edit(("a.png", PNG, "image/png"), "a", mask=("m.png", stream, None)),
+        await images.edit((None, array, None), "a", mask=(None, path, "image/png")),
+    ):
+        assert_type(result, ImagesResponse)
+    await images.create_variation(PNG)
+    await images.create_variation(array)
+    await images.create_variation(view)
+    await images.create_variation("a.png")
+    await images.create_variation(path)
+    await images.create_variation(entry)
+    await images.create_variation(stream)
+    await images.create_variation(picture)
+    await images.create_variation(("a.png", view, "image/png"))
+
+
+async def every_kind_of_file(images: ImageSession, upload: IO[bytes], binary: BinaryIO) -> None:
+    """Pass open files of every kind."""
+    with open("a.png", "rb") as buffered, Path("b.png").open("rb") as opened:  # noqa: ASYNC230, PTH123
+        await images.edit(buffered, "a", mask=opened)
+        await images.create_variation(opened)
+        await images.edit([buffered, opened], "a")
+    with open("a.png", "rb", buffering=0) as raw:  # noqa: ASYNC230, PTH123
+        await images.create_variation(raw)
+    with tempfile.TemporaryFile() as temporary, tempfile.SpooledTemporaryFile() as spooled:
+        await images.edit(temporary, "a", mask=spooled)
+    await images.edit(upload, "a", mask=binary)
+
+
+async def several_images(images: ImageSession, many: list[Path], names: tuple[str, ...]) -> None:
+    """Pass lists and tuples, of one kind and of several."""
+    stream, picture = io.BytesIO(PNG), Pillow.new("L", (1, 1))
+    await images.edit(["a.png", "b.png"], "a")
+    await images.edit([PNG, PNG], "a")
+    await images.edit(many, "a")
+    await images.edit(names, "a")
+    await images.edit([PNG, "b.png", Path("c.png"), stream, ("d.png", PNG, None), picture], "a")
+    streams = [stream, io.BytesIO(PNG)]
+    await images.edit(streams, "a")
+    named = [("a.png", PNG, "image/png"), ("b.png", PNG, "image/png")]
+    await images.edit(named, "a")
+    inputs: list[ImageInput] = [PNG, "a.png", picture]
+    await images.edit(inputs, "a", mask=inputs[0])
+
+
+# Calls and results --------------------------------------------------------------------------------
+
+
+async def every_parameter(images: ImageSession) -> None:
+    """Name every parameter of a call."""
+    result = await images.generate(
+        "a fox",
+        model="gpt-image-2",
+        n=2,
+        size="1024x1024",
+        quality="high",
+        style=None,
+        background="transparent",
+        moderation="low",
+        output_format="webp",
+        output_compression=80,
+        complexity="low",
+        frame_count=None,
+        frame_duration_ms=None,
+        svg={"model": "a"},
+        safety_identifier="u-1",
+        user="u-1",
+        extra_body={"seed": 7},
+        extra_headers={"X-Trace": "1"},
+        timeout=60,
+        max_wait=0.5,
+        priority="batch",
+        partial="return",
+    )
+    assert_type(result, ImagesResponse)
+
+
+async def results(images: ImageSession) -> None:
+    """Look at all that comes back."""
+    result = await images.generate("a fox")
+    assert_type(result.created, int | None)
+    assert_type(result.data, tuple[Image, ...])
+    assert_type(result.usage, Mapping[str, Any] | None)
+    assert_type(result.request_id, str | None)
+    assert_type(result.headers, Mapping[str, str])
+    assert_type(result.attempts, tuple[Attempt, ...])
+    assert_type(await result.save("out"), list[Path])
+    assert_type(await result.save(Path("out"), name="fox"), list[Path])
+    image = result.data[0]
+    assert_type(image.url, str | None)
+    assert_type(image.b64_json, str | None)
+    assert_type(image.revised_prompt, str | None)
+    assert_type(image.mime_type, str | None)
+    assert_type(image.width, int | None)
+    assert_type(image.height, int | None)
+    assert_type(image.path, Path | None)
+    assert_type(image.expires_at, datetime | None)
+    assert_type(await image.read(), bytes)
+    assert_type(await image.save("fox"), Path)
+    assert_type(await image.save(Path("fox")), Path)
+    both = await asyncio.gather(images.generate("a"), images.create_variation(await image.read()))
+    assert_type(both, tuple[ImagesResponse, ImagesResponse])
+
+
+# map ----------------------------------------------------------------------------------------------
+
+
+async def many_prompts(images: ImageSession, names: dict[str, str]) -> None:
+    """Map prompts from a list, a view and a generator."""
+    prompts = ["a fox", "an otter"]
+    async with images.map(prompts) as outcomes:
+        assert_type(outcomes, ImageMap[str])
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome[str])
+            assert_type(outcome.request, str)
+            assert_type(outcome.index, int)
+            assert_type(outcome.response, ImagesResponse | None)
+            assert_type(outcome.error, ImageSDKError | None)
+            assert_type(outcome.unwrap(), ImagesResponse)
+    async for outcome in images.map(names.values(), concurrency=8, ordered=True):
+        assert_type(names[outcome.request], str)
+    async for outcome in images.map(f"fox {number}" for number in range(3)):
+        assert_type(outcome.request, str)
+
+
+async def many_requests(images: ImageSession) -> None:
+    """Map request records, of one type and of several."""
+    requests = [GenerateRequest("a", n=2), GenerateRequest("b", size="256x256")]
+    async with images.map(requests) as generated:
+        async for outcome in generated:
+            assert_type(outcome.request, GenerateRequest)
+    edits = [EditRequest(PNG, "a", mask=Path("m.png")), EditRequest(["a.png", PNG], "b")]
+    async with images.map(edits, timeout=60, max_wait=None, priority="interactive") as edited:
+        async for edit in edited:
+            assert_type(edit.request, EditRequest)
+    mixed: list[GenerateRequest | EditRequest | VariationRequest] = [
+        GenerateRequest("a"),
+        EditRequest("a.png", "b"),
+        VariationRequest(io.BytesIO(PNG)),
+    ]
+    async with images.map(mixed) as all_kinds:
+        async for one in all_kinds:
+            assert_type(one.request, GenerateRequest | EditRequest | VariationRequest)
+    either: list[str | GenerateRequest] = ["a", GenerateRequest("b")]
+    async for other in images.map(either):
+        assert_type(other.request, str | GenerateRequest)
+
+
+async def from_generators(images: ImageSession) -> None:
+    """Map what sync and async generators yield."""
+
+    def lines() -> Iterator[str]:
+        yield "a fox"
+
+    async def queue() -> AsyncIterator[GenerateRequest]:
+        yield GenerateRequest("a fox")
+
+    async with images.map(lines()) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome.request, str)
+    async with images.map(queue()) as queued:
+        async for job in queued:
+            assert_type(job, Outcome[GenerateRequest])
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+async def errors(images: ImageSession) -> ImagesResponse | None:
+    """Handle errors, from the most special to the most general."""
+    try:
+        return await images.generate("a fox")
+    except ModerationError as error:
+        assert_type(error.categories, tuple[str, ...])
+        assert_type(error.stage, str | None)
+    except InvalidRequestError as error:
+        assert_type(error.field, str | None)
+        assert_type(error.problems, tuple[str, ...])
+        assert_type(error.value, object)
+    except APIError as error:
+        assert_type(error.code, str | None)
+        assert_type(error.type, str | None)
+        assert_type(error.param, str | None)
+        assert_type(error.headers, Mapping[str, str])
+    except PartialResultError as error:
+        assert_type(error.errors, tuple[ImageSDKError, ...])
+        result: ImagesResponse = error.result
+        return result
+    except RateLimitTooLongError as error:
+        assert_type(error.wait, float)
+        assert_type(error.max_wait, float)
+        assert_type(error.position, int)
+    except ExpiredURLError as error:
+        assert_type(error.url, str)
+        assert_type(error.expired_at, datetime | None)
+    except AmbiguousError as error:
+        assert_type(error.may_be_billed, bool)
+    except TransportError as error:
+        print(error.phase == "connect")  # noqa: T201
+    except ImageSDKError as error:
+        assert_type(error.message, str)
+        assert_type(error.status, int | None)
+        assert_type(error.error, Mapping[str, Any] | None)
+        assert_type(error.request_id, str | None)
+        assert_type(error.attempts, tuple[Attempt, ...])
+        assert_type(error.retry_after, float | None)
+    return None
+
+
+# Sessions -----------------------------------------------------------------------------------------
+
+
+async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
+    """Make sessions, limiters and policies in every way."""
+    seen: list[Event] = []
+    limiter = ImageLimiter(50, burst=10, max_pause=60)
+    policy = RetryPolicy(5, attempt_timeout=120, ambiguous="never", backoff=1, max_backoff=30)
+    async with (
+        ImageSession() as plain,
+        ImageSession(api_key="k", base_url="http://127.0.0.1:1/v1", server=profile) as own,
+        ImageSession(server="classic", model="dall-e-2", images_per_minute=7.5) as classic,
+        ImageSession(images_per_minute=None, timeout=None, max_wait=3, max_concurrency=4) as free,
+        ImageSession(limiter=limiter, retry=policy, validate="warn", on_event=seen.append) as one,
+        ImageSession(
+            limiter=plain.limiter, client_session=http, server=profile_named("classic")
+        ) as two,
+    ):
+        for session in (plain, own, classic, free, one, two):
+            assert_type(session, ImageSession)
+            assert_type(session.snapshot(), LimiterSnapshot)
+    session = ImageSession(transport=ScriptedTransport([]), images_per_minute="profile")
+    await session.aclose()
+    print(imagesdk.ImageSession is ImageSession)  # noqa: T201
+
+
+# Batches, emulator, tests -------------------------------------------------------------------------
+
+
+async def batches(images: ImageSession) -> None:
+    """Run a file of requests."""
+    with Path("jobs.jsonl").open("rb") as file:  # noqa: ASYNC230
+        jobs = list(read_jobs(file, Path()))
+    assert_type(jobs, list[Job])
+
+    def tell(record: Record, is_new: bool) -> None:  # noqa: FBT001
+        print(record.custom_id, record.status, is_new)  # noqa: T201
+
+    summary = await run_jobs(images, jobs, Path("out"), concurrency=4, on_record=tell)
+    assert_type(summary, Summary)
+    assert_type(summary.stopped, ImageSDKError | None)
+
+
+async def emulated() -> None:
+    """Use the emulator in a test."""
+    async with EmulatorServer(images_per_minute=5, blocked_prompts=["x"]) as server:
+        assert_type(server.base_url, str)
+        async with ImageSession(base_url=server.base_url, api_key="sk-test") as images:
+            await images.generate("a fox")
+
+
+def scripted() -> ImagesResponse:
+    """Use a script and virtual time in a test."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        return ScriptedAnswer({"data": [{"url": request.url}]}, delay=60, headers={"a": "b"})
+
+    async def main() -> ImagesResponse:
+        async with ImageSession(transport=ScriptedTransport(answer)) as images:
+            return await images.generate("a fox")
+
+    with virtual_time() as runner:
+        return runner.run(main())
+
+
+# What must be found -------------------------------------------------------------------------------
+
+
+async def mistakes(images: ImageSession) -> None:
+    """Each line here is an error that a type checker must report."""
+    await images.generate("a", None)  # type: ignore[call-arg]
+    await images.generate("a", n="2")  # type: ignore[arg-type]
+    await images.generate("a", priority="soon")  # type: ignore[arg-type]
+    await images.generate("a", colour="red")  # type: ignore[call-arg]
+    await images.edit(5, "a")  # type: ignore[arg-type]
+    await images.edit(io.StringIO("text"), "a")  # type: ignore[arg-type]
+    await images.create_variation([PNG])  # type: ignore[arg-type]
+    images.map([5])  # type: ignore[type-var]
+    ImageSession("key")  # type: ignore[call-arg]
+    images.generate("a")  # type: ignore[unused-coroutine]
