@@ -516,8 +516,6 @@ class ImageSession:
     ) -> None:
         await self.aclose()
 
-    # From here on: how a call is made ready, split and joined.
-
     async def _enter_loop(self) -> None:
         """Bind the session to the running loop at its first use."""
         loop = asyncio.get_running_loop()

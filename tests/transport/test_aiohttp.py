@@ -8,10 +8,8 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import socket
 import ssl
-import subprocess
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +22,7 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from imagesdk.client.session import ImageSession
@@ -547,21 +546,10 @@ async def test_unread_answer_drops_the_connection() -> None:
 
 
 @pytest.fixture(scope="module")
-def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A TLS context with a certificate that nobody vouches for."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl program")
-    folder = tmp_path_factory.mktemp("tls")
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run(
-        [openssl, *options.split(), "-subj", "/CN=127.0.0.1", *files],
-        check=True,
-        capture_output=True,
-    )
+def self_signed() -> ssl.SSLContext:
+    """A TLS context with a certificate of an authority that nobody trusts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     return context
 
 
