@@ -19,6 +19,7 @@ Backoff is full jitter: https://aws.amazon.com/blogs/architecture/exponential-ba
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
@@ -72,6 +73,8 @@ def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
             return "still_running"
         case TransportError():
             return "ambiguous"
+        case APIError(may_be_billed=True):  # an error object with status 200
+            return "unusable"
         case RateLimitError():
             return "throttled"
         case ServerError(status=status) if status in _FAILED_STATUSES:
@@ -79,8 +82,6 @@ def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
         case ServerError(status=status) if status in _AMBIGUOUS_STATUSES:
             return "ambiguous"
         case ProtocolError():
-            return "unusable"
-        case APIError(may_be_billed=True):
             return "unusable"
         case _:
             return "final"
@@ -112,16 +113,22 @@ class RetryPolicy:
     max_backoff: float = attrs.field(default=8.0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ConfigurationError(f"max_attempts is {self.max_attempts!r}; it must be 1 or more")
+        if self.max_attempts < 1 or self.max_attempts % 1:
+            raise ConfigurationError(
+                f"max_attempts is {self.max_attempts!r}; it must be a whole number from 1 up"
+            )
         if self.ambiguous not in ("once", "never", "always"):
             raise ConfigurationError(
                 f"ambiguous is {self.ambiguous!r}; it must be 'once', 'never' or 'always'"
             )
-        if self.attempt_timeout is not None and self.attempt_timeout <= 0:
+        if self.attempt_timeout is not None and not self.attempt_timeout > 0:
             raise ConfigurationError(
                 f"attempt_timeout is {self.attempt_timeout!r}; it must be above 0 seconds, or None"
             )
+        for name in ("backoff", "max_backoff"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise ConfigurationError(f"{name} is {value!r}; it must be 0 or more seconds")
 
     def allows(self, error: ImageSDKError, context: RetryContext) -> bool:
         """Return True if the call may be sent again after *error*."""

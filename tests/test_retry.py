@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -415,7 +416,7 @@ def test_cancellation(at: float) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"max_attempts": 0}, "max_attempts is 0; it must be 1 or more"),
+        ({"max_attempts": 0}, "max_attempts is 0; it must be a whole number from 1 up"),
         ({"ambiguous": "twice"}, "ambiguous is 'twice'"),
         ({"attempt_timeout": 0.0}, "attempt_timeout is 0.0"),
     ],
@@ -449,3 +450,19 @@ def test_a_body_that_can_be_read_once() -> None:
 def test_success_is_not_billed_twice() -> None:
     """Only failures may be billed although they failed."""
     assert not may_be_billed("ok")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"backoff": -1.0},
+        {"backoff": "1"},
+        {"max_backoff": math.nan},
+        {"attempt_timeout": math.nan},
+        {"max_attempts": 2.5},
+    ],
+)
+def test_values_that_are_no_times_or_counts(values: dict[str, Any]) -> None:
+    """A policy is refused when it is made, not when the first failure meets it."""
+    with pytest.raises(ConfigurationError, match=next(iter(values))):
+        RetryPolicy(**values)

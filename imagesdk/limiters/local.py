@@ -218,7 +218,8 @@ class ImageLimiter:
         if delay is None:
             longest = min(_LONGEST_GUESS, 2.0 ** min(self._unexplained, 10))
             delay = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
-            self._unexplained += now >= self._pause_until  # what is refused together counts once
+            if now >= self._pause_until:  # what is refused together counts once
+                self._unexplained += 1
         if delay <= self.max_pause:
             self._pause_until = max(self._pause_until, now + delay + _PAUSE_CUSHION)
         self._wake()
