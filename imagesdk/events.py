@@ -115,7 +115,7 @@ class Throttled(Event):
 
 @attrs.frozen(kw_only=True)
 class Downloaded(Event):
-    """An image was fetched from its URL.
+    """An image was fetched from its URL: not part of a call, ``call`` is 0 and ``endpoint`` "downloads".
 
     Attributes:
         size_bytes: Size of the image.

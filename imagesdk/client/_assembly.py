@@ -24,13 +24,22 @@ from imagesdk.inputs import ResolvedInput, as_list, resolve
 from imagesdk.limiters.base import Priority
 from imagesdk.models.checks import Problem, check, check_total
 from imagesdk.models.profiles import ModelFamily
-from imagesdk.models.requests import ImageInput, ImageRequest, InputInfos, file_fields
+from imagesdk.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageInput,
+    ImageRequest,
+    InputInfos,
+    VariationRequest,
+    file_fields,
+)
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile, WireRequest, encode
 
 __all__ = (
     "CallOptions",
     "Validate",
+    "as_request",
     "find_problems",
     "images_asked",
     "join",
@@ -39,6 +48,14 @@ __all__ = (
     "split",
     "wire_request",
 )
+
+_WHY_NOT_EXTRA = {
+    "n": "pass it as an argument, so that the limiter counts it",
+    "model": "pass it as an argument, so that the request is checked against it",
+    "stream": "the answer would be a stream of events, which this call cannot read",
+    "partial_images": "they come in a stream of events, which this call cannot read",
+}
+_NOT_EXTRA = frozenset(_WHY_NOT_EXTRA)
 
 Validate: TypeAlias = Literal["error", "warn", "off"]
 
@@ -82,6 +99,24 @@ class CallOptions:
         )
 
 
+def as_request(item: object) -> ImageRequest:
+    """Return one item of `imagesdk.ImageSession.map` as a request; a prompt is a generation.
+
+    Raises:
+        InvalidRequestError: It is neither.
+    """
+    if isinstance(item, str):
+        return GenerateRequest(item)
+    if isinstance(item, GenerateRequest | EditRequest | VariationRequest):
+        return item
+    raise InvalidRequestError(
+        f"map() was given a {type(item).__name__}; it takes prompts (str), GenerateRequest, "
+        "EditRequest and VariationRequest",
+        field="requests",
+        value=item,
+    )
+
+
 async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
     """Make the image inputs of a request ready to be sent, in the order of its fields.
 
@@ -111,7 +146,18 @@ def split(request: ImageRequest, most: int) -> list[ImageRequest]:
     if not isinstance(total, int) or total <= most:
         return [request]
     sizes = [most] * (total // most) + [total % most] * (total % most > 0)
-    return [attrs.evolve(request, n=size) for size in sizes]
+    return [
+        attrs.evolve(request, n=size, extra_headers=_numbered(request.extra_headers, number))
+        for number, size in enumerate(sizes, start=1)
+    ]
+
+
+def _numbered(headers: Mapping[str, str] | None, number: int) -> Mapping[str, str] | None:
+    """Give each part a key of its own: a server that honours it would answer all with the first."""
+    return headers and {
+        name: f"{value}-{number}" if name.lower() == "idempotency-key" else value
+        for name, value in headers.items()
+    }
 
 
 def images_asked(request: ImageRequest) -> int:
@@ -166,22 +212,26 @@ def wire_request(
     family: ModelFamily,
     files: Sequence[InputFile],
     endpoint: Endpoint,
-    user_agent: str,
+    own_headers: Mapping[str, str],
 ) -> WireRequest:
     """Encode one part, with the headers that are the same for each of its attempts.
 
     Raises:
-        InvalidRequestError: A value cannot be put into JSON.
+        InvalidRequestError: A value cannot be put into JSON, or must not stand in extra_body.
         ConfigurationError: A header cannot be sent.
     """
     check_extra_headers(part.extra_headers or {})
+    for name in _NOT_EXTRA.intersection(part.extra_body or {}):
+        raise InvalidRequestError(
+            f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
+        )
     try:
         wire = encode(part, family, files, boundary=secrets.token_hex(16))
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"
         ) from None
-    own = {"User-Agent": user_agent, "Idempotency-Key": uuid.uuid4().hex}
+    own = {"Idempotency-Key": uuid.uuid4().hex, **own_headers}
     given = {name.lower() for name in wire.headers}
     headers = {k: v for k, v in own.items() if k.lower() not in given} | dict(wire.headers)
     return attrs.evolve(wire, path=f"{endpoint.base_url}/{wire.path}", headers=headers)
@@ -221,6 +271,8 @@ def join(
     if not good:
         for other in errors[1:]:
             errors[0].add_note(f"another part of the call failed, too: {other}")
+        errors[0].attempts = attempts
+        errors[0].may_be_billed = any(error.may_be_billed for error in errors)
         raise errors[0]
     result = _response(good, attempts, fetch)
     if len(result.data) >= wanted or keep_partial:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,6 +19,7 @@ from imagesdk.errors import (
     Attempt,
     ConfigurationError,
     ImageSDKError,
+    RateLimitTooLongError,
     RequestTimeoutError,
 )
 from imagesdk.events import (
@@ -41,6 +42,8 @@ from imagesdk.transport.base import Progress, Transport, read_all
 __all__ = ("Call", "Pipeline")
 
 _log = logging.getLogger("imagesdk")
+_PACE = 2.5
+"""Seconds by which the limiter's pace may delay a call beyond its forecast."""
 _IN_THREAD_BYTES = 256 * 1024
 """Answers from this size on are decoded in a thread, so that the event loop stays free."""
 
@@ -131,7 +134,16 @@ class Pipeline:
     secret: str = attrs.field(repr=False)
     slots: asyncio.Semaphore | None
     on_event: Callable[[Event], None] | None
-    closed: bool = False
+    closed: bool = attrs.field(default=False, init=False)
+    _deadlines: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+
+    def close(self) -> None:
+        """Send nothing any more, and end the calls that wait or run."""
+        self.closed = True
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     async def run(self, call: Call) -> Answer:
         """Return the answer to *call*.
@@ -148,25 +160,25 @@ class Pipeline:
         retry = retrying(
             self.policy, call, lambda error, delay: self._before_retry(call, error, delay)
         )
-        deadline = asyncio.timeout(None)
+        # Until its first admission a call is bounded by max_wait, from then on by timeout.
+        deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
+        self._deadlines.add(deadline)
         try:
             async with deadline:
                 answer: Answer = await retry(self._attempt, call, ticket, deadline)
         except ImageSDKError as error:
-            raised = self._final(call, error)
+            raised = self._final(call, error, call.attempts[:-1])
         except TimeoutError:
-            raised = self._final(call, self._out_of_time(call))
+            raised = self._final(call, self._out_of_time(call), call.attempts)
+        except asyncio.CancelledError as error:
+            self._emit_failed(call, error)
+            raise
         else:
             self._emit_done(call, answer)
             return answer
-        self._emit(
-            call,
-            Failed,
-            error=type(raised).__name__,
-            message=str(raised),
-            may_be_billed=raised.may_be_billed,
-            attempts=len(call.attempts),
-        )
+        finally:
+            self._deadlines.discard(deadline)
+        self._emit_failed(call, raised)
         raise raised
 
     async def _attempt(self, call: Call, ticket: Ticket, deadline: asyncio.Timeout) -> Answer:
@@ -260,13 +272,22 @@ class Pipeline:
         else:
             self._emit(call, Retrying, delay=delay, reason=classify(error))
 
-    def _out_of_time(self, call: Call) -> RequestTimeoutError:
-        last = call.attempts[-1] if call.attempts else None
-        running = last is not None and last.outcome == "still_running"
+    def _out_of_time(self, call: Call) -> ImageSDKError:
+        """Return the error for a call whose deadline passed, or was moved to now by `close`."""
+        if self.closed:
+            return ConfigurationError("the session was closed before the call was done")
+        if call.admitted_at is None:
+            return RateLimitTooLongError(
+                f"the call was still waiting to be sent after max_wait, {call.max_wait:g} s; the "
+                "wait became longer than it looked. Try again later, or raise max_wait",
+                wait=call.max_wait or 0.0,
+                max_wait=call.max_wait or 0.0,
+            )
+        running = bool(call.attempts) and call.attempts[-1].outcome == "still_running"
         advice = (
             "the server is probably still working and will bill: raise timeout"
             if running
-            else "it had not been sent: raise timeout"
+            else "it was waiting to be sent again: raise timeout"
         )
         return RequestTimeoutError(
             f"the call was not done within its timeout, {call.timeout:g} s "
@@ -274,11 +295,13 @@ class Pipeline:
             phase="receive" if running else "connect",
         )
 
-    def _final(self, call: Call, error: ImageSDKError) -> ImageSDKError:
-        """Complete the error that the caller gets."""
+    def _final(self, call: Call, error: ImageSDKError, earlier: Sequence[Attempt]) -> ImageSDKError:
+        """Complete the error that the caller gets; *earlier* attempts become notes."""
         billed = error.may_be_billed or any(attempt.may_be_billed for attempt in call.attempts)
         final = error
-        if classify(error) == "ambiguous":
+        kind = classify(error)
+        # "Nothing was sent" is no comfort after an attempt that may have been billed.
+        if kind == "ambiguous" or (kind == "not_sent" and call.ambiguous_failures):
             final = AmbiguousError(
                 f"it is not known whether the images were made, and billed: {error}. Look at the "
                 "account's usage before you send it again",
@@ -290,12 +313,22 @@ class Pipeline:
             final.__cause__ = error
         final.attempts = tuple(call.attempts)
         final.may_be_billed = billed
-        for attempt in call.attempts[:-1]:
+        for attempt in earlier:
             final.add_note(
                 f"attempt {attempt.number}: {attempt.outcome} after {attempt.elapsed:.2f} s: "
                 f"{attempt.error}"
             )
         return final
+
+    def _emit_failed(self, call: Call, error: BaseException) -> None:
+        self._emit(
+            call,
+            Failed,
+            error=type(error).__name__,
+            message=str(error),
+            may_be_billed=any(attempt.may_be_billed for attempt in call.attempts),
+            attempts=len(call.attempts),
+        )
 
     def _emit_done(self, call: Call, answer: Answer) -> None:
         started = call.admitted_at or 0.0

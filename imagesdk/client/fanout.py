@@ -50,7 +50,8 @@ class Outcome(Generic[R]):
 class ImageMap(Generic[R]):
     """The outcomes of many requests: ``async with images.map(requests) as outcomes: async for …``.
 
-    Leaving the block early cancels what is in flight. A plain ``async for`` is fine when it runs to
+    Leaving the block early cancels what is in flight and drops what was not taken yet, although it
+    may be billed. A plain ``async for`` is fine when it runs to
     its end; otherwise the session ends the rest when it is closed. One consumer at a time.
     """
 
@@ -67,6 +68,10 @@ class ImageMap(Generic[R]):
             raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
         if isinstance(requests, str):  # each of its letters would be a prompt to pay for
             raise ConfigurationError("map() takes several requests: put a single prompt in a list")
+        if not isinstance(requests, Iterable | AsyncIterable):
+            raise ConfigurationError(
+                f"map() takes several requests; {type(requests).__name__} is one: put it in a list"
+            )
         self._run = run
         self._forget = forget
         self._source: Iterator[R] | AsyncIterator[R] = (

@@ -45,6 +45,7 @@ class Image:
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _content: bytes | None = attrs.field(default=None, repr=False)
     _fetch: Fetch | None = attrs.field(default=None, repr=False)
+    _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
 
     @property
     def b64_json(self) -> str | None:
@@ -79,11 +80,12 @@ class Image:
             TransportError: The download failed.
             ConfigurationError: The session is closed: it must be open to download.
         """
-        if self._content is None:
-            if self._fetch is None or self.url is None:
-                raise ImageSDKError("this image has no session to download it with")
-            self._content = await self._fetch(self.url, self.expires_at)
-        return self._content
+        async with self._reading:  # whoever asks second waits for the first one's download
+            if self._content is None:
+                if self._fetch is None or self.url is None:
+                    raise ImageSDKError("this image has no session to download it with")
+                self._content = await self._fetch(self.url, self.expires_at)
+            return self._content
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Save the image and return the path that was written.
@@ -105,9 +107,11 @@ class Image:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the session behind: a copy in another process can not download."""
         state = {a.name: getattr(self, a.name) for a in attrs.fields(Image)}
+        del state["_reading"]
         return state | {"_fetch": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._reading = asyncio.Lock()
         for name, value in state.items():
             setattr(self, name, value)
 

@@ -14,6 +14,7 @@ import attrs
 from imagesdk.client._assembly import (
     CallOptions,
     Validate,
+    as_request,
     find_problems,
     images_asked,
     join,
@@ -488,8 +489,7 @@ class ImageSession:
         options = self._defaults.but(timeout, max_wait, priority, partial)
 
         async def run(item: Q) -> ImagesResponse:
-            request = GenerateRequest(item) if isinstance(item, str) else item
-            return await self._run(request, options)
+            return await self._run(as_request(item), options)
 
         fanout: ImageMap[Q] = ImageMap(
             run, requests, concurrency=concurrency, ordered=ordered, forget=self._maps.discard
@@ -498,11 +498,16 @@ class ImageSession:
         return fanout
 
     async def aclose(self) -> None:
-        """Close the session: nothing is sent any more, and connections that it owns are closed."""
-        self._pipeline.closed = True
-        for fanout in list(self._maps):
-            await fanout.aclose()
-        await self._pipeline.transport.aclose()
+        """Close the session: nothing is sent any more, and connections that it owns are closed.
+
+        Calls that wait or run end with ConfigurationError; what was in flight may still be billed.
+        """
+        self._pipeline.close()
+        try:
+            for fanout in list(self._maps):
+                await fanout.aclose()
+        finally:
+            await self._pipeline.transport.aclose()
 
     async def __aenter__(self) -> Self:
         await self._enter_loop()
@@ -548,9 +553,10 @@ class ImageSession:
         parts = split(request, most)
         judge(self._validate, inputs, find_problems(request, parts, family, inputs))
         files = [entry.file for entry in inputs]
+        own_headers = {"User-Agent": self._user_agent}
         calls = [
             self._call(
-                part, wire_request(part, family, files, self._endpoint, self._user_agent), options
+                part, wire_request(part, family, files, self._endpoint, own_headers), options
             )
             for part in parts
         ]

@@ -18,6 +18,7 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from imagesdk.errors import (
+    ConfigurationError,
     ConnectError,
     ImageSDKError,
     InvalidRequestError,
@@ -49,6 +50,7 @@ class AiohttpTransport:
     def __init__(self, client_session: aiohttp.ClientSession | None = None) -> None:
         self._session = client_session
         self._owned = client_session is None
+        self._closed = False
 
     @asynccontextmanager
     async def send(
@@ -74,7 +76,8 @@ class AiohttpTransport:
             response.close() if not response.content.is_eof() else response.release()
 
     async def aclose(self) -> None:
-        """Close the session, unless it was borrowed."""
+        """Send nothing any more, and close the session, unless it was borrowed."""
+        self._closed = True
         if self._owned and self._session is not None:
             session, self._session = self._session, None
             await session.close()
@@ -86,6 +89,8 @@ class AiohttpTransport:
         credentials: Mapping[str, str],
         connect_timeout: float | None,
     ) -> aiohttp.ClientResponse | Exception:
+        if self._closed:
+            raise ConfigurationError("the session is closed; a closed session sends nothing")
         if self._session is None:
             self._session = _make_session()
         try:

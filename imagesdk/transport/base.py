@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from imagesdk.errors import PayloadTooLargeError, Phase
+from imagesdk.errors import PayloadTooLargeError, Phase, TransportError
 from imagesdk.protocol.encode import WireRequest
 
 __all__ = ("Progress", "Reply", "Transport", "read_all")
@@ -83,18 +83,27 @@ async def read_all(reply: Reply, limit_bytes: int, *, cut: bool = False) -> byte
     Args:
         reply: The answer.
         limit_bytes: Most bytes that are read.
-        cut: Return the first *limit_bytes* of a longer body, instead of raising.
+        cut: Return what there is of a body that is longer or breaks off, instead of raising.
 
     Raises:
         PayloadTooLargeError: The body is longer.
+        TransportError: It broke off.
     """
     body = bytearray()
-    while piece := await reply.read():
+    while True:
+        try:
+            piece = await reply.read()
+        except TransportError:
+            if cut:
+                return body
+            raise
+        if not piece:
+            return body
         body += piece
         if len(body) > limit_bytes:
             if cut:
                 del body[limit_bytes:]
-                break
+                return body
             raise PayloadTooLargeError(
                 f"the answer is larger than {limit_bytes:,} bytes; reading was stopped",
                 status=reply.status,
@@ -102,4 +111,3 @@ async def read_all(reply: Reply, limit_bytes: int, *, cut: bool = False) -> byte
                 may_be_billed=True,
                 limit_bytes=limit_bytes,
             )
-    return body

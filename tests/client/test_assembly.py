@@ -17,6 +17,7 @@ from imagesdk.errors import (
     InvalidRequestError,
     PartialResultError,
     ProtocolError,
+    ResponseInterruptedError,
     ServerError,
 )
 from imagesdk.limiters.local import ImageLimiter
@@ -315,3 +316,45 @@ def test_other_errors_are_errors() -> None:
     assert isinstance(error, ServerError)
     assert isinstance(error, APIError)
     assert (error.status, error.code) == (500, "c")
+
+
+def test_all_parts_failed_and_one_may_be_billed() -> None:
+    """If every part failed, the error that is raised has the attempts and the money of all of them."""
+
+    def answer(request: SentRequest) -> Step:
+        if request.json["n"] == 10:
+            return ScriptedAnswer({"error": {"message": "bad"}}, status=400)
+        return ResponseInterruptedError("reset", phase="receive")
+
+    error, transport = generate(answer, n=13)
+    assert isinstance(error, BadRequestError)
+    assert len(transport.requests) == len(error.attempts) == 3
+    assert error.may_be_billed
+
+
+@pytest.mark.parametrize("field", ["n", "model", "stream", "partial_images"])
+def test_what_extra_body_must_not_hold(field: str) -> None:
+    """What the limiter counts, what the checks need and what cannot be read is refused, even unchecked."""
+    for validate in ("error", "off"):
+        transport = ScriptedTransport([])
+
+        async def main(how: str = validate, sent: ScriptedTransport = transport) -> None:
+            async with session(sent, validate=how) as images:
+                with pytest.raises(InvalidRequestError, match=f"must not hold {field}:"):
+                    await images.generate("a fox", extra_body={field: 3})
+
+        run(main)
+        assert transport.requests == []
+
+
+def test_parts_have_keys_of_their_own() -> None:
+    """An Idempotency-Key of the caller is numbered where the call is split, and kept where it is not."""
+    headers = {"idempotency-key": "order-17", "X-Other": "1"}
+    ten = ScriptedAnswer(images_of(*"abcdefghij"))
+    _, transport = generate([ten, ten], n=20, extra_headers=headers)
+    keys = [request.headers["idempotency-key"] for request in transport.requests]
+    assert keys == ["order-17-1", "order-17-2"]
+    assert {request.headers["X-Other"] for request in transport.requests} == {"1"}
+    assert not any("Idempotency-Key" in request.headers for request in transport.requests)
+    _, transport = generate([ten], n=10, extra_headers=headers)
+    assert transport.requests[0].headers["idempotency-key"] == "order-17"

@@ -5,14 +5,15 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from imagesdk.client.fanout import ImageMap, Outcome
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.session import ImageSession
-from imagesdk.errors import BadRequestError, ConfigurationError
+from imagesdk.errors import BadRequestError, ConfigurationError, InvalidRequestError
+from imagesdk.models.requests import GenerateRequest
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 T = TypeVar("T")
@@ -282,16 +283,17 @@ def test_plain_loop() -> None:
     assert run(main) == 2
 
 
-def test_bugs_are_raised() -> None:
-    """A request that is none of ours is a bug, and is raised."""
+def test_an_item_that_is_no_request() -> None:
+    """An item that is no request is an outcome with an error, like any other; nothing is sent."""
 
     async def main() -> None:
         server = Server()
         async with server.images:
-            nonsense: Any = [object()]
+            nonsense: Any = [5]
             async with server.images.map(nonsense) as outcomes:
-                with pytest.raises(Exception, match="object"):
-                    await anext(outcomes)
+                (outcome,) = [outcome async for outcome in outcomes]
+            assert isinstance(outcome.error, InvalidRequestError)
+            assert "map() was given a int" in str(outcome.error)
 
     run(main)
 
@@ -303,6 +305,8 @@ def test_bad_arguments() -> None:
         images.map(["a"], concurrency=0)
     with pytest.raises(ConfigurationError, match="put a single prompt in a list"):
         images.map("a fox")
+    with pytest.raises(ConfigurationError, match="GenerateRequest is one: put it in a list"):
+        images.map(cast("Any", GenerateRequest("a fox")))
     assert images._maps == set()
 
 

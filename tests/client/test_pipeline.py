@@ -10,7 +10,12 @@ import pytest
 
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
+    AmbiguousError,
+    APIError,
+    AuthenticationError,
+    BadRequestError,
     ConfigurationError,
+    ConnectError,
     ImageSDKError,
     PayloadTooLargeError,
     QuotaExceededError,
@@ -185,7 +190,7 @@ def test_closed_while_waiting() -> None:
 
     sent, error = run(main)
     assert sent == 1
-    assert "the session is closed" in str(error)
+    assert "the session was closed" in str(error)
     assert error.may_be_billed
     assert [attempt.outcome for attempt in error.attempts] == ["ambiguous"]
 
@@ -207,7 +212,7 @@ def test_closed_in_the_queue() -> None:
 
 
 def test_deadline_in_the_queue_after_a_429() -> None:
-    """A timeout while the call waits for the limiter says that it was not sent."""
+    """A timeout while the call waits for the limiter says where the call stood."""
 
     async def main() -> RequestTimeoutError:
         limiter = ImageLimiter(2)
@@ -224,7 +229,7 @@ def test_deadline_in_the_queue_after_a_429() -> None:
         return caught.value
 
     error = run(main)
-    assert "it had not been sent: raise timeout" in str(error)
+    assert "it was waiting to be sent again: raise timeout" in str(error)
     assert (error.phase, error.may_be_billed) == ("connect", False)
 
 
@@ -307,3 +312,148 @@ def test_error_bodies_are_cut() -> None:
         return caught.value
 
     assert len(str(run(main))) < 1000
+
+
+RESET = ResponseInterruptedError("reset", phase="receive")
+
+
+def test_nothing_was_sent_is_no_comfort_after_an_ambiguous_attempt() -> None:
+    """A call that was reset once and then refused a connection ends as ambiguous, not as never sent."""
+
+    async def main() -> tuple[AmbiguousError, int]:
+        transport = ScriptedTransport([RESET, ConnectError("refused"), ConnectError("refused")])
+        async with session(transport) as images:
+            with pytest.raises(AmbiguousError) as caught:
+                await images.generate("a fox")
+        return caught.value, len(transport.requests)
+
+    error, sent = run(main)
+    assert sent == 3
+    assert error.may_be_billed
+    assert isinstance(error.__cause__, ConnectError)
+    assert len(error.__notes__) == 2
+
+
+def test_a_deadline_after_an_ambiguous_attempt() -> None:
+    """A call that runs out of time while it waits to be sent again says that it may be billed."""
+
+    async def main() -> AmbiguousError:
+        limiter = ImageLimiter(1)
+        async with session(ScriptedTransport([RESET]), limiter=limiter, timeout=20.0) as images:
+            with pytest.raises(AmbiguousError) as caught:
+                await images.generate("a fox")
+        return caught.value
+
+    error = run(main)
+    assert error.may_be_billed
+    assert isinstance(error.__cause__, RequestTimeoutError)
+    assert [note[:20] for note in error.__notes__] == ["attempt 1: ambiguous"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, BadRequestError), (401, AuthenticationError)])
+def test_a_refusal_that_is_cut_off_is_a_refusal(status: int, kind: type[APIError]) -> None:
+    """The status is known even if the error's body breaks off: it is final, and sent once."""
+
+    async def main() -> int:
+        transport = ScriptedTransport(
+            [ScriptedAnswer(b'{"error": {"mess', status=status, break_after=10)]
+        )
+        async with session(transport) as images:
+            with pytest.raises(kind) as caught:
+                await images.generate("a fox")
+        assert not caught.value.may_be_billed
+        return len(transport.requests)
+
+    assert run(main) == 1
+
+
+def test_a_429_that_is_cut_off_pauses_the_limiter() -> None:
+    """A 429 whose body breaks off is waited for like any other."""
+
+    async def main() -> float:
+        too_many = ScriptedAnswer(b"{", status=429, headers={"retry-after": "20"}, break_after=0)
+        transport = ScriptedTransport([too_many, GOOD])
+        async with session(transport) as images:
+            await images.generate("a fox")
+        return transport.requests[1].at - transport.requests[0].at
+
+    assert run(main) == pytest.approx(20.05, abs=0.01)
+
+
+def test_closing_ends_what_waits() -> None:
+    """Calls that wait for the limiter end when their session is closed, and cost the others nothing."""
+
+    async def main() -> tuple[list[Any], float]:
+        limiter = ImageLimiter(10)
+        loop = asyncio.get_running_loop()
+        first = session(ScriptedTransport(lambda _: GOOD), limiter=limiter)
+        calls = [asyncio.create_task(first.generate("a", n=1)) for _ in range(50)]
+        await asyncio.sleep(1)
+        await first.aclose()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert limiter.snapshot().queued == 0
+        async with session(ScriptedTransport(lambda _: GOOD), limiter=limiter) as second:
+            await second.generate("a fox")
+        return outcomes, loop.time()
+
+    outcomes, ended = run(main)
+    errors = [o for o in outcomes if isinstance(o, ConfigurationError)]
+    assert len(errors) == 40
+    assert "the session was closed" in str(errors[0])
+    assert ended == pytest.approx(60.35, abs=0.1)
+
+
+def test_max_wait_holds_when_the_wait_grows() -> None:
+    """A call whose wait became longer than it looked, because of a 429, is refused in time."""
+
+    async def main() -> tuple[RateLimitTooLongError, float]:
+        transport = ScriptedTransport(
+            [ScriptedAnswer(b"", status=429, headers={"retry-after": "200"}, delay=5.0), GOOD]
+        )
+        async with session(transport, images_per_minute=1) as images:
+            first = asyncio.create_task(images.generate("a fox"))
+            await asyncio.sleep(1)
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(RateLimitTooLongError) as caught:
+                await images.generate("an otter", max_wait=65.0)
+            waited = asyncio.get_running_loop().time() - started
+            await first
+        return caught.value, waited
+
+    error, waited = run(main)
+    assert error.max_wait == 65.0
+    assert "became longer than it looked" in str(error)
+    assert waited == pytest.approx(67.5, abs=0.1)
+
+
+def test_a_cancelled_call_ends_with_an_event() -> None:
+    """A call that its caller cancels is told to the listener as failed, so that gauges come out even."""
+    events: list[Event] = []
+
+    async def main() -> None:
+        transport = ScriptedTransport([ScriptedAnswer(b"", delay=10.0)])
+        async with session(transport, on_event=events.append) as images:
+            task = asyncio.create_task(images.generate("a fox"))
+            await asyncio.sleep(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main)
+    assert isinstance(events[-1], Failed)
+    assert (events[-1].error, events[-1].may_be_billed) == ("CancelledError", True)
+
+
+def test_an_error_with_status_200_is_never_sent_again() -> None:
+    """A rate limit error inside a 200 answer is unusable: it may have been billed."""
+
+    async def main() -> int:
+        body = {"error": {"message": "slow", "code": "insufficient_quota"}}
+        transport = ScriptedTransport([ScriptedAnswer(body, headers={"retry-after": "1"})])
+        async with session(transport) as images:
+            with pytest.raises(APIError) as caught:
+                await images.generate("a fox")
+        assert caught.value.attempts[0].outcome == "unusable"
+        return len(transport.requests)
+
+    assert run(main) == 1

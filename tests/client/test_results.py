@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import pickle
 from collections.abc import Callable
@@ -149,3 +150,18 @@ def test_repr_hides_signatures() -> None:
     assert "secret" not in repr(image)
     assert "hidden" not in repr(image)
     assert "url=None" in repr(Image(content=b"x"))
+
+
+async def test_one_download_for_many_readers() -> None:
+    """Whoever reads or saves at the same time shares one download."""
+    fetched = 0
+
+    async def fetch(_url: str, _expires_at: datetime | None) -> bytes:
+        nonlocal fetched
+        fetched += 1
+        await asyncio.sleep(0)
+        return b"image"
+
+    image = Image(url="http://server/a.png", fetch=fetch)
+    assert set(await asyncio.gather(image.read(), image.read(), image.read())) == {b"image"}
+    assert fetched == 1

@@ -30,6 +30,7 @@ from imagesdk.errors import (
     AmbiguousError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     ConnectError,
     ImageSDKError,
     InvalidImageError,
@@ -709,3 +710,13 @@ async def test_debugging_words() -> None:
 
     payload = _BodyPayload(BytesBody(content_type="text/plain", data=b"secret"), Progress())
     assert payload.decode() == "<body of 6 bytes>"
+
+
+async def test_nothing_is_sent_after_close() -> None:
+    """A closed transport opens no new session of its own."""
+    transport = AiohttpTransport()
+    await transport.aclose()
+    request = WireRequest(method="GET", path="http://127.0.0.1:9/", headers={}, body=None)
+    with pytest.raises(ConfigurationError, match="the session is closed"):
+        async with transport.send(request, credentials={}, progress=Progress()):
+            pass
