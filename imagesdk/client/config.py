@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,14 +19,23 @@ from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.base import Limiter, NoLimiter
 from imagesdk.limiters.local import ImageLimiter
 from imagesdk.models.profiles import ServerProfile, profile_for_host, profile_named
+from imagesdk.transport.base import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = (
     "DEFAULT_BASE_URL",
     "Endpoint",
     "Hidden",
+    "HiddenText",
     "check_extra_headers",
+    "choose_limiter",
+    "choose_profile",
+    "choose_transport",
     "origin_of",
     "read_endpoint",
+    "seconds",
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -232,6 +241,23 @@ def choose_limiter(
     if images_per_minute is None:
         return NoLimiter()
     return ImageLimiter(images_per_minute)
+
+
+def choose_transport(
+    transport: Transport | None, client_session: aiohttp.ClientSession | None
+) -> Transport:
+    """Return the transport that was given, or one over aiohttp, which is imported only then.
+
+    Raises:
+        ConfigurationError: Both were given.
+    """
+    if transport is not None and client_session is not None:
+        raise ConfigurationError("pass transport= or client_session=, not both")
+    if transport is not None:
+        return transport
+    from imagesdk.transport._aiohttp import AiohttpTransport
+
+    return AiohttpTransport(client_session)
 
 
 def seconds(name: str, value: float | None, *, zero: bool = False) -> float | None:

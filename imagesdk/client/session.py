@@ -24,7 +24,13 @@ from imagesdk.client._assembly import (
     wire_request,
 )
 from imagesdk.client._pipeline import Call, Pipeline
-from imagesdk.client.config import choose_limiter, choose_profile, read_endpoint, seconds
+from imagesdk.client.config import (
+    choose_limiter,
+    choose_profile,
+    choose_transport,
+    read_endpoint,
+    seconds,
+)
 from imagesdk.client.downloads import Downloader
 from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
@@ -127,7 +133,7 @@ class ImageSession:
                 f"max_concurrency is {max_concurrency!r}; it must be 1 or more"
             )
         self._pipeline = Pipeline(
-            transport=transport or _make_transport(client_session),
+            transport=choose_transport(transport, client_session),
             limiter=choose_limiter(limiter, images_per_minute, self._profile),
             policy=retry or RetryPolicy(),
             credentials=self._endpoint.credentials,
@@ -597,9 +603,3 @@ class ImageSession:
         self._pipeline.emit(
             Downloaded(call=0, endpoint="downloads", model=None, size_bytes=size_bytes)
         )
-
-
-def _make_transport(client_session: aiohttp.ClientSession | None) -> Transport:
-    from imagesdk.transport._aiohttp import AiohttpTransport
-
-    return AiohttpTransport(client_session)

@@ -9,6 +9,7 @@ from imagesdk.client.config import (
     check_extra_headers,
     choose_limiter,
     choose_profile,
+    choose_transport,
     origin_of,
     read_endpoint,
     seconds,
@@ -18,6 +19,7 @@ from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.base import NoLimiter
 from imagesdk.limiters.local import ImageLimiter
 from imagesdk.models.profiles import ServerProfile, profile_named
+from imagesdk.testing import ScriptedTransport
 
 SECRET = "sk-test-hidden"  # noqa: S105 - not a real one
 
@@ -213,3 +215,11 @@ def test_a_header_must_be_text() -> None:
     """A header whose value is no str is refused by its name."""
     with pytest.raises(ConfigurationError, match="'X-Try' has a int"):
         check_extra_headers(cast("Any", {"X-Try": 1}))
+
+
+def test_one_transport_at_most() -> None:
+    """A transport and an aiohttp session exclude each other; a transport is used as it is."""
+    transport = ScriptedTransport([])
+    assert choose_transport(transport, None) is transport
+    with pytest.raises(ConfigurationError, match="not both"):
+        choose_transport(transport, cast("Any", object()))
