@@ -7,6 +7,7 @@ https://github.com/openai/openai-python (read 2026-11-20)
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ __all__ = (
     "check_extra_headers",
     "choose_limiter",
     "choose_profile",
+    "choose_slots",
     "choose_transport",
     "origin_of",
     "read_endpoint",
@@ -258,6 +260,19 @@ def choose_transport(
     from imagesdk.transport._aiohttp import AiohttpTransport
 
     return AiohttpTransport(client_session)
+
+
+def choose_slots(max_concurrency: int | None) -> asyncio.Semaphore | None:
+    """Return what bounds the exchanges in flight, None for any number.
+
+    Raises:
+        ConfigurationError: There would be none at all.
+    """
+    if max_concurrency is None:
+        return None
+    if max_concurrency < 1:
+        raise ConfigurationError(f"max_concurrency is {max_concurrency!r}; it must be 1 or more")
+    return asyncio.Semaphore(max_concurrency)
 
 
 def seconds(name: str, value: float | None, *, zero: bool = False) -> float | None:

@@ -27,6 +27,7 @@ from imagesdk.client._pipeline import Call, Pipeline
 from imagesdk.client.config import (
     choose_limiter,
     choose_profile,
+    choose_slots,
     choose_transport,
     read_endpoint,
     seconds,
@@ -128,17 +129,13 @@ class ImageSession:
                 f"validate is {validate!r}; it must be 'error', 'warn' or 'off'"
             )
         self._validate = validate
-        if max_concurrency is not None and max_concurrency < 1:
-            raise ConfigurationError(
-                f"max_concurrency is {max_concurrency!r}; it must be 1 or more"
-            )
         self._pipeline = Pipeline(
             transport=choose_transport(transport, client_session),
             limiter=choose_limiter(limiter, images_per_minute, self._profile),
             policy=retry or RetryPolicy(),
             credentials=self._endpoint.credentials,
             secret=self._endpoint.secret,
-            slots=asyncio.Semaphore(max_concurrency) if max_concurrency is not None else None,
+            slots=choose_slots(max_concurrency),
             on_event=on_event,
         )
         self._downloader = Downloader(
@@ -310,8 +307,8 @@ class ImageSession:
             image: Bytes, a path, a BytesIO (sent whole), another binary file object (sent from its
                 position, never closed), (filename, content, MIME type), a data URL or a PIL image; or a list of
                 up to 16 for GPT Image models. Classic API: a square PNG smaller than 4 MiB; without a
-                mask its own transparent area is edited, so it needs one.
-                GPT Image models: PNG, WebP or JPEG, each smaller than 50 MiB.
+                mask its own transparent area is edited, so it needs one. GPT Image models: PNG, WebP or
+                JPEG, each smaller than 50 MiB.
             prompt: The full new image, not just the erased area. Lengths as in `generate`.
             mask: PNG smaller than 4 MiB with an alpha channel and the size of the (first) image. Where its
                 alpha is 0 the image is edited; what colour the rest has does not matter.
