@@ -2,8 +2,9 @@
 
 Each input becomes an `InputFile`: a name, a MIME type that comes from the bytes, and a source that
 yields the same bytes for every attempt. Files are read in pieces in a thread and are never held
-whole; a caller's file object is never closed, and is read by offset, so that several parts of a
-call can read it side by side.
+whole. A caller's file object is never closed, and its position never moves: it is read by offset
+through a duplicate of its file descriptor, so that any number of calls can use it side by side. A
+file object without one (gzip, zip, spooled, a pipe) is read into memory once.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import asyncio
 import inspect
 import io
 import os
+import stat
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
+from weakref import WeakValueDictionary
 
 import attrs
 import pybase64
@@ -30,6 +35,9 @@ __all__ = ("ResolvedInput", "as_list", "resolve")
 
 _PIECE_BYTES = 256 * 1024
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
+# Not state: who reads a caller's file object at this moment, whatever session it is for.
+_GUARD = threading.Lock()
+_LOCKS: WeakValueDictionary[int, threading.Lock] = WeakValueDictionary()
 _PNG_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})
 
 
@@ -113,17 +121,16 @@ async def _probe(
         if isinstance(source, MemorySource):
             return probe(source.read_at, source.size_bytes), None
         return await asyncio.to_thread(_probe_file, source), None
+    except InvalidImageError:  # the file went away meanwhile
+        raise
     except ValueError as error:
         hint = "pass a PNG, JPEG or WebP file"
         return None, _unusable(name, f"{source.label} {error}", hint)
 
 
 def _probe_file(source: FileSource) -> ImageInfo:
-    with closing(source.open()) as reader:
-        try:
-            return probe(reader.read_at, source.size_bytes)
-        finally:
-            reader.rewind()  # a request that is refused leaves the caller's file as it was
+    with closing(source.reader()) as reader:
+        return probe(reader.read_at, source.size_bytes)
 
 
 def _unusable(name: str, what: str, hint: str) -> InvalidImageError:
@@ -165,7 +172,7 @@ class MemorySource:
         """Return bytes by offset."""
         return bytes(self.data[offset : offset + size])
 
-    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes in slices."""
         for start in range(0, self.data.nbytes, _PIECE_BYTES):
             yield self.data[start : start + _PIECE_BYTES]
@@ -201,31 +208,38 @@ def _from_data_url(name: str, url: str) -> MemorySource:
 
 
 class _Reader:
-    """An open file that is read by offset, counted from *start*; used in threads."""
+    """A file that is opened at the first read, and read by offset from *start* on; used in threads.
 
-    def __init__(
-        self, file: IO[bytes], *, start: int = 0, lock: threading.Lock | None = None
-    ) -> None:
-        self._file = file
+    Opening, reading and closing exclude each other: `close` closes whatever was opened, even by a
+    thread whose task was cancelled meanwhile, and nothing is opened after it.
+    """
+
+    def __init__(self, open_: Callable[[], io.FileIO], *, start: int = 0) -> None:
+        self._open = open_
         self._start = start
-        self._borrowed = lock is not None
-        self._lock = lock or threading.Lock()
+        self._file: io.FileIO | None = None
+        self._closed = False
+        self._lock = threading.Lock()
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return at most *size* bytes from *offset* on."""
-        with self._lock:  # parts of a call that is split read the same file side by side
-            self._file.seek(self._start + offset)
-            return self._file.read(size)
-
-    def rewind(self) -> None:
-        """Go back to where the file stood."""
         with self._lock:
-            self._file.seek(self._start)
+            if self._closed:
+                raise ValueError("read of a closed reader")
+            if self._file is None:
+                self._file = self._open()
+            descriptor, position = self._file.fileno(), self._start + offset
+            if hasattr(os, "pread"):
+                return os.pread(descriptor, size, position)
+            os.lseek(descriptor, position, os.SEEK_SET)  # Windows; the descriptor is our own
+            return os.read(descriptor, size)
 
     def close(self) -> None:
-        """Close the file, unless it is the caller's."""
-        if not self._borrowed:
-            self._file.close()
+        """Close the file if it was opened."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
 
 
 @attrs.frozen(kw_only=True)
@@ -237,29 +251,32 @@ class FileSource:
         label: What it is, for messages.
         hint: What to do if it is empty.
         size_bytes: Number of bytes.
-        open: Opens it; blocks.
+        start: Where the first of them is.
+        open: Opens it for one attempt, with a file descriptor of its own; blocks.
     """
 
     name: str
     label: str
     hint: str = ""
     size_bytes: int
-    open: Callable[[], _Reader] = attrs.field(repr=False)
+    start: int = 0
+    open: Callable[[], io.FileIO] = attrs.field(repr=False)
     replayable: bool = True
 
-    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+    def reader(self) -> _Reader:
+        """Return a reader, which opens the file at its first read; the caller closes it."""
+        return _Reader(self._open, start=self.start)
+
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes in pieces; a file that became shorter ends the call."""
-        try:
-            reader = await asyncio.to_thread(self.open)
-        except OSError as error:
-            raise self._changed(f"can no longer be opened: {error.strerror}") from None
+        reader = self.reader()
         sent = 0
         try:
             while sent < self.size_bytes:
                 size = min(_PIECE_BYTES, self.size_bytes - sent)
                 try:
                     piece = await asyncio.to_thread(reader.read_at, sent, size)
-                except (OSError, ValueError) as error:  # ValueError: the caller closed it
+                except OSError as error:
                     raise self._changed(f"can no longer be read: {error}") from None
                 if not piece:
                     left = f"{sent:,} of {self.size_bytes:,} bytes are left"
@@ -267,7 +284,17 @@ class FileSource:
                 sent += len(piece)
                 yield piece
         finally:
-            await asyncio.shield(asyncio.to_thread(reader.close))
+            # Not to_thread(), whose task the end of the loop could cancel before close() runs.
+            closing_ = asyncio.get_running_loop().run_in_executor(None, reader.close)
+            await asyncio.shield(closing_)
+
+    def _open(self) -> io.FileIO:
+        try:
+            return self.open()
+        except OSError as error:
+            raise self._changed(f"can no longer be opened: {error.strerror}") from None
+        except ValueError as error:  # the caller closed it
+            raise self._changed(f"can no longer be read: {error}") from None
 
     def _changed(self, what: str) -> InvalidImageError:
         return _unusable(
@@ -308,7 +335,7 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
         name=name,
         label=label,
         size_bytes=size,
-        open=lambda: _Reader(path.open("rb")),
+        open=lambda: path.open("rb", buffering=0),
     )
     return source, path.name
 
@@ -317,49 +344,101 @@ def _from_file(name: str, file: IO[bytes]) -> tuple[MemorySource | FileSource, s
     label = "the file object"
     raw_name = getattr(file, "name", None)
     own_name = Path(raw_name).name if isinstance(raw_name, str) else None
-    if getattr(file, "closed", False):
-        raise _unusable(name, f"{label} is closed", "pass it before it is closed")
-    try:
-        nothing = cast("object", file.read(0))
-    except OSError as error:
-        raise _unusable(
-            name, f"{label} cannot be read: {error}", "open it with mode 'rb'"
-        ) from None
-    if isinstance(nothing, str):
-        raise _unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
-    if inspect.iscoroutine(nothing):  # FastAPI's UploadFile, aiofiles
-        nothing.close()
-        raise _unusable(name, f"{label} is read with await", "pass the bytes: await file.read()")
-    try:
-        start = file.tell()
-        size = file.seek(0, os.SEEK_END) - start
-        file.seek(start)
-    except (AttributeError, OSError):
-        return _from_stream(name, file), own_name
-    hint = f"it is at its end, position {start:,}: call seek(0) first" if start else ""
-    lock = threading.Lock()
-    source = FileSource(
+    with _exclusive(file):
+        if getattr(file, "closed", False):
+            raise _unusable(name, f"{label} is closed", "pass it before it is closed")
+        try:
+            nothing = cast("object", file.read(0))
+        except OSError as error:
+            raise _unusable(
+                name, f"{label} cannot be read: {error}", "open it with mode 'rb'"
+            ) from None
+        if isinstance(nothing, str):
+            raise _unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
+        if inspect.iscoroutine(nothing):  # FastAPI's UploadFile, aiofiles
+            nothing.close()
+            raise _unusable(
+                name, f"{label} is read with await", "pass the bytes: await file.read()"
+            )
+        if _is_real(file):
+            return _from_real(name, label, file), own_name
+        return _from_stream(name, label, file), own_name
+
+
+@contextmanager
+def _exclusive(file: object) -> Iterator[None]:
+    """Keep other threads of ours away from a file object whose position is moved for a moment."""
+    with _GUARD:
+        lock = _LOCKS.setdefault(id(file), threading.Lock())
+    with lock:
+        yield
+
+
+def _is_real(file: object) -> bool:
+    """Tell whether the bytes of a file object are those of its file descriptor, by offset.
+
+    Exact types: a subclass may decode or count what is read.
+    """
+    if isinstance(file, tempfile._TemporaryFileWrapper):  # noqa: SLF001 - it has no public name
+        file = file.file
+    if type(file) in (io.BufferedReader, io.BufferedRandom):
+        file = cast("io.BufferedReader", file).raw
+    if type(file) is not io.FileIO or not hasattr(os, "pread"):
+        return False
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _from_real(name: str, label: str, file: IO[bytes]) -> FileSource:
+    file.flush()  # what was written to it; does nothing to a file that is only read
+    start = file.tell()
+    size = os.fstat(file.fileno()).st_size - start
+
+    def duplicate() -> io.FileIO:
+        if file.closed:
+            raise ValueError("it is closed")
+        return io.FileIO(os.dup(file.fileno()))
+
+    return FileSource(
         name=name,
         label=label,
-        hint=hint,
+        hint=_at_its_end(start),
         size_bytes=max(0, size),
-        open=lambda: _Reader(file, start=start, lock=lock),
+        start=start,
+        open=duplicate,
     )
-    return source, own_name
 
 
-def _from_stream(name: str, file: IO[bytes]) -> MemorySource:
-    """Keep what can be read only once, a pipe or a socket: its length is needed, and each attempt reads it."""
+def _at_its_end(start: int | None) -> str:
+    return f"it is at its end, position {start:,}: call seek(0) first" if start else ""
+
+
+def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource:
+    """Keep what has no file descriptor to read by offset, from its position on, and go back there.
+
+    A pipe or a socket cannot go back: it can be used by one call only.
+    """
+    start: int | None = None
+    with suppress(AttributeError, OSError):
+        start = file.seek(file.tell())
+    if start is None:
+        label = "the stream"
     data = bytearray()
-    while piece := file.read(_PIECE_BYTES):
-        data += piece
-        if len(data) > _MAX_STREAM_BYTES:
-            raise _unusable(
-                name,
-                f"the stream is longer than {_MAX_STREAM_BYTES:,} bytes",
-                "save it to a file and pass the path",
-            )
-    return MemorySource(data=memoryview(data), label="the stream")
+    try:
+        while piece := file.read(_PIECE_BYTES):
+            data += piece
+            if len(data) > _MAX_STREAM_BYTES:
+                raise _unusable(
+                    name,
+                    f"{label} is longer than {_MAX_STREAM_BYTES:,} bytes",
+                    "save it to a file and pass the path",
+                )
+    except (EOFError, OSError, zlib.error) as error:  # a gzip file that is cut or damaged
+        raise _unusable(name, f"{label} cannot be read: {error}", "") from error
+    finally:
+        if start is not None:
+            with suppress(OSError):  # gzip over a pipe says that it can go back
+                file.seek(start)
+    return MemorySource(data=memoryview(data), label=label, hint=_at_its_end(start))
 
 
 # Pictures -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -44,11 +44,18 @@ def save_new(folder: str | os.PathLike[str], name: str, content: bytes) -> Path:
     """
     directory, suffix = Path(folder), _suffix(content)
     with _temporary(directory, content) as temporary:
+        taken = _names(directory)  # only saves attempts: later files are noticed all the same
         for number in count(1):
-            target = directory / f"{name}-{number}{suffix}"
-            if _move_unless_exists(temporary, target):
+            entry = f"{name}-{number}{suffix}"
+            if entry not in taken and _move_unless_exists(temporary, target := directory / entry):
                 return target
     raise AssertionError("count() does not end")
+
+
+def _names(folder: Path) -> set[str]:
+    with suppress(OSError):  # a folder that may be written to and not listed
+        return set(os.listdir(folder))  # noqa: PTH208 - a Path for each of thousands is slow
+    return set()
 
 
 @contextmanager

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import gzip
 import io
 import os
+import random
 import tempfile
+import warnings
+import zipfile
 from array import array
 from collections.abc import Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +149,120 @@ async def test_side_by_side(tmp_path: Path, png: Png) -> None:
         entry = await resolve("image", file)
         first, second = await asyncio.gather(sent(entry), sent(entry))
     assert first == second == data
+
+
+async def send_whole(value: Any) -> bytes:
+    """Resolve an input and return what one attempt would send."""
+    return await sent(await resolve("image", value))
+
+
+def _temporary(data: bytes) -> Any:
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by the caller
+    file.write(data)  # not flushed
+    file.seek(4)
+    return file
+
+
+def _opened(folder: Path, data: bytes, mode: str = "rb", buffering: int = -1) -> Any:
+    path = folder / "album"
+    path.write_bytes(data)
+    file = path.open(mode, buffering)
+    file.seek(4)
+    return file
+
+
+def _unzipped(folder: Path, data: bytes) -> Any:
+    with zipfile.ZipFile(folder / "album.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat.png", data)
+    with zipfile.ZipFile(folder / "album.zip") as archive:
+        file = archive.open("cat.png")
+    file.seek(4)
+    return file
+
+
+def _unpacked(folder: Path, data: bytes) -> Any:
+    (folder / "album.gz").write_bytes(gzip.compress(data))
+    file = gzip.open(folder / "album.gz")  # noqa: SIM115 - closed by the caller
+    file.seek(4)
+    return file
+
+
+def _spooled_at_4(_: Path, data: bytes) -> Any:
+    file = _spooled(data)
+    file.seek(4)
+    return file
+
+
+class _Decoding(io.FileIO):
+    """A file whose content is not what is on the disk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return bytes(255 - byte for byte in super().read(-1 if size is None else size) or b"")
+
+
+def _decoding(folder: Path, data: bytes) -> Any:
+    (folder / "album").write_bytes(bytes(255 - byte for byte in data))
+    file = _Decoding(folder / "album")
+    file.seek(4)
+    return file
+
+
+FILE_KINDS: dict[str, Callable[[Path, bytes], Any]] = {
+    "buffered": _opened,
+    "unbuffered": lambda folder, data: _opened(folder, data, "rb", 0),
+    "for reading and writing": lambda folder, data: _opened(folder, data, "r+b"),
+    "temporary, not flushed": lambda _, data: _temporary(data),
+    "spooled": _spooled_at_4,
+    "gzip": _unpacked,
+    "zip": _unzipped,
+    "a subclass that decodes": _decoding,
+}
+
+
+@pytest.mark.parametrize("system", ["with pread", "without"])
+@pytest.mark.parametrize("kind", FILE_KINDS)
+async def test_many_users_of_one_file_object(
+    kind: str, system: str, tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that use one file object at once, and one after the other, send it whole; it stays put."""
+    if system == "without":
+        monkeypatch.delattr(os, "pread")
+    data = png((400, 400), compress_level=0)  # several pieces
+    with await asyncio.to_thread(FILE_KINDS[kind], tmp_path, b"junk" + data) as file:
+        bodies = await asyncio.gather(*(send_whole(file) for _ in range(20)))
+        assert [body == data for body in bodies] == [True] * 20
+        assert await asyncio.to_thread(file.tell) == 4
+        assert await send_whole(file) == data
+        assert await asyncio.to_thread(file.tell) == 4
+        assert await asyncio.to_thread(file.read) == data
+
+
+async def test_path_without_pread(
+    tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no pread(), as Windows, a path is sent whole too."""
+    monkeypatch.delattr(os, "pread")
+    path = tmp_path / "cat.png"
+    path.write_bytes(png((400, 400), compress_level=0))
+    assert await send_whole(path) == path.read_bytes()
+
+
+async def test_damaged_gzip(tmp_path: Path, png: Png) -> None:
+    """A gzip file that is cut or damaged is refused with the reason."""
+    whole = gzip.compress(png((99, 99)))
+    damaged = whole[:12] + b"\xff" * 20 + whole[32:]
+    for number, content in enumerate((whole[:-9], damaged, b"no gzip at all")):
+        path = tmp_path / f"{number}.gz"
+        path.write_bytes(content)
+        with gzip.open(path) as file:
+            assert "cannot be read" in await refused(file)
+
+
+async def test_gzip_at_its_end(tmp_path: Path, png: Png) -> None:
+    """A file object that is not on the disk as it reads is told to be at its end, too."""
+    with _unpacked(tmp_path, png()) as file:
+        file.read()
+        assert f"it is at its end, position {len(png()):,}: call seek(0)" in await refused(file)
 
 
 async def test_spooled_file(png: Png) -> None:
@@ -348,6 +468,73 @@ async def test_file_that_is_closed_too_early(tmp_path: Path, png: Png) -> None:
         entry = await resolve("image", file)
     with pytest.raises(InvalidImageError, match=r"can no longer be read.*closed"):
         await sent(entry)
+
+
+async def test_renamed_between_attempts(tmp_path: Path, png: Png) -> None:
+    """A renamed file is sent on through its file object; by its path it cannot be opened again."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png())
+    with path.open("rb") as file:
+        by_object, by_path = await resolve("image", file), await resolve("image", path)
+        assert await sent(by_object) == await sent(by_path) == png()
+        path.rename(tmp_path / "dog.png")
+        assert await sent(by_object) == png()
+        with pytest.raises(InvalidImageError, match="can no longer be opened: No such file"):
+            await sent(by_path)
+    with pytest.raises(InvalidImageError, match="can no longer be read: it is closed"):
+        await sent(by_object)
+
+
+async def test_closed_in_the_middle_of_an_attempt(tmp_path: Path, png: Png) -> None:
+    """An attempt that began before the caller closed the file still sends all of it."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png((600, 600), compress_level=0))
+    with path.open("rb") as file:
+        entry = await resolve("image", file)
+        async with aclosing(entry.file.source.chunks()) as chunks:
+            body = bytes(await anext(chunks))
+            file.close()
+            async for piece in chunks:
+                body += piece
+    assert body == path.read_bytes()
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+def test_cancelled_while_it_is_opened(tmp_path: Path, png: Png) -> None:
+    """A cancellation at any moment, while the file is being opened too, leaves no file open."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(png((400, 400), compress_level=0))
+    chance = random.Random(7)  # noqa: S311 - no secret
+
+    async def read(entry: ResolvedInput) -> None:
+        async with aclosing(entry.file.source.chunks()) as chunks:
+            async for _ in chunks:
+                pass
+
+    async def many(file: Any) -> None:
+        entries = [await resolve("image", path), await resolve("image", file)]
+        for number in range(400):
+            task = asyncio.create_task(read(entries[number % 2]))
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(chance.choice((0, 0, 0.0002)))
+            task.cancel()
+            if number % 3 == 0:  # twice: while it is being closed
+                await asyncio.sleep(0)
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    with warnings.catch_warnings(record=True) as caught, path.open("rb") as file:
+        warnings.simplefilter("always")
+        before = _open_descriptors()
+        asyncio.run(many(file))
+        assert _open_descriptors() == before
+        gc.collect()
+    assert not [str(w.message) for w in caught if w.category is ResourceWarning]
 
 
 def test_as_list() -> None:

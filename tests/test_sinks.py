@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -100,6 +101,54 @@ def test_save_new_side_by_side(tmp_path: Path) -> None:
         paths = list(pool.map(lambda content: save_new(tmp_path, "a", content), contents))
     assert [path.read_bytes() for path in paths] == contents
     assert names(tmp_path) == sorted(f"a-{number}.bin" for number in range(1, 41))
+
+
+def test_save_new_many(tmp_path: Path) -> None:
+    """Saves in one folder are numbered without a gap, and each tries to link one name only."""
+    tried: list[object] = []
+    link = os.link
+
+    def count(source: Path, target: Path) -> None:
+        tried.append(target)
+        link(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", count)  # the operating system, not our code
+        saved = [save_new(tmp_path, "image", b"%d" % number).name for number in range(1, 301)]
+    assert saved == [f"image-{number}.bin" for number in range(1, 301)]
+    assert len(tried) == 300
+    assert (tmp_path / "image-300.bin").read_bytes() == b"300"
+
+
+def test_save_new_in_a_full_folder_side_by_side(tmp_path: Path) -> None:
+    """Writers that see the same folder at the same time do not collide, nor replace a file."""
+    for number in (1, 2, 4):
+        (tmp_path / f"a-{number}.bin").write_bytes(b"mine")
+    ready = Barrier(8)
+
+    def save(content: bytes) -> Path:
+        ready.wait(10)
+        return save_new(tmp_path, "a", content)
+
+    contents = [b"content %d" % number for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(save, contents))
+    assert [path.read_bytes() for path in paths] == contents
+    assert names(tmp_path) == sorted(f"a-{number}.bin" for number in range(1, 68))
+    assert {(tmp_path / f"a-{number}.bin").read_bytes() for number in (1, 2, 4)} == {b"mine"}
+
+
+def test_save_new_in_a_folder_that_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that may be written to but not listed is saved to all the same."""
+
+    def listdir(*_: object) -> list[str]:
+        raise PermissionError("may not be listed")
+
+    (tmp_path / "a-1.bin").write_bytes(b"mine")
+    monkeypatch.setattr(os, "listdir", listdir)  # the operating system, not our code
+    assert save_new(tmp_path, "a", b"new").name == "a-2.bin"
 
 
 def test_without_hard_links(tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch) -> None:

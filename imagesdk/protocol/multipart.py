@@ -9,7 +9,7 @@ https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
 import attrs
@@ -32,7 +32,7 @@ class Source(Protocol):
         """True if `chunks` may be called more than once."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes | memoryview]:
+    def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes from the beginning, in pieces, without blocking the event loop."""
         ...
 

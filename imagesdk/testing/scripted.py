@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
 import attrs
@@ -154,8 +154,9 @@ async def _read(request: WireRequest) -> bytes:
         if isinstance(segment, bytes):
             body += segment
         else:
-            async for chunk in segment.chunks():
-                body += chunk
+            async with aclosing(segment.chunks()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
     return bytes(body)
 
 

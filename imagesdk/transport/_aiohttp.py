@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -159,8 +159,9 @@ class _BodyPayload(Payload):
 
     async def _write_source(self, writer: AbstractStreamWriter, source: Source) -> None:
         try:
-            async for chunk in source.chunks():
-                await writer.write(chunk)
+            async with aclosing(source.chunks()) as chunks:
+                async for chunk in chunks:
+                    await writer.write(chunk)
         except ImageSDKError as error:  # aiohttp would hide it behind one of its own
             self.failure = error
             raise

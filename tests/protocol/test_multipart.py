@@ -3,7 +3,7 @@ from __future__ import annotations
 import email
 import email.policy
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import attrs
@@ -30,7 +30,7 @@ class Bytes:
     def size_bytes(self) -> int:
         return len(self.data)
 
-    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
         for start in range(0, len(self.data), self.piece_bytes):
             yield memoryview(self.data)[start : start + self.piece_bytes]
 
