@@ -59,7 +59,8 @@ class ResolvedInput:
 def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
     """Return the images of an ``image`` argument: one, or a sequence of several.
 
-    A tuple is (filename, content, MIME type) if it looks like that, else several images.
+    A tuple is (filename, content) or (filename, content, MIME type) if it looks like that, else
+    several images.
     """
     if isinstance(image, list) or (isinstance(image, tuple) and not _is_named(image)):
         return list(image)
@@ -67,12 +68,16 @@ def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
 
 
 def _is_named(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 3
-        and (value[0] is None or isinstance(value[0], str))
-        and (value[2] is None or str(value[2]).startswith(("image/", "application/")))
-    )
+    """Tell (filename, content) and (filename, content, MIME type) from a tuple of several images."""
+    if not isinstance(value, tuple) or len(value) not in (2, 3):
+        return False
+    name, content, kind = (*value, None)[:3]
+    if not (name is None or isinstance(name, str)) or isinstance(content, str):
+        return False
+    if len(value) == 2:
+        in_memory = isinstance(content, bytes | bytearray | memoryview)
+        return in_memory or callable(getattr(content, "read", None))
+    return kind is None or (isinstance(kind, str) and kind.count("/") == 1 and "." not in kind)
 
 
 async def resolve(name: str, value: ImageInput) -> ResolvedInput:
@@ -88,7 +93,7 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     filename: str | None = None
     content_type: str | None = None
     if _is_named(value):
-        filename, value, content_type = cast("tuple[Any, Any, Any]", value)
+        filename, value, content_type = (*cast("tuple[Any, ...]", value), None)[:3]
     source: MemorySource | FileSource
     own_name: str | None = None
     if isinstance(value, io.BytesIO) and value.closed:
@@ -459,4 +464,4 @@ def _from_picture(name: str, picture: Any) -> MemorySource:  # noqa: ANN401 - PI
         picture.save(buffer, format="PNG")
     except (OSError, ValueError) as error:
         raise _unusable(name, f"{label} cannot be encoded as PNG: {error}", "") from error
-    return MemorySource(data=buffer.getbuffer(), label=label)
+    return MemorySource(data=memoryview(buffer.getvalue()), label=label)

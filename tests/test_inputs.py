@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from imagesdk.errors import InvalidImageError
-from imagesdk.inputs import ResolvedInput, as_list, resolve
+from imagesdk.inputs import MemorySource, ResolvedInput, as_list, resolve
 
 Png = Callable[..., bytes]
 
@@ -545,3 +545,22 @@ def test_as_list() -> None:
     assert as_list(("a.png", "b.png", "c.png")) == ["a.png", "b.png", "c.png"]
     assert as_list([b"a", b"b"]) == [b"a", b"b"]
     assert as_list(b"a") == [b"a"]
+
+
+async def test_a_name_and_bytes_are_one_image(png: Callable[..., bytes]) -> None:
+    """(filename, content), as the official client takes it, is one named image; two paths are two."""
+    named = ("cat.png", png())
+    assert as_list(named) == [named]
+    resolved = await resolve("image", named)
+    assert (resolved.file.filename, resolved.file.content_type) == ("cat.png", "image/png")
+    assert as_list(("a.png", "b.png")) == ["a.png", "b.png"]
+    assert as_list(("a.png", png(), "text/plain")) == [("a.png", png(), "text/plain")]
+
+
+async def test_a_picture_leaves_no_buffer_behind() -> None:
+    """A PIL image is encoded into memory that nobody has to release in the right order."""
+    source = (await resolve("image", Image.new("RGB", (8, 8)))).file.source
+    chunks = [bytes(chunk) async for chunk in source.chunks()]
+    assert isinstance(source, MemorySource)
+    assert isinstance(source.data.obj, bytes)
+    assert b"".join(chunks).startswith(b"\x89PNG")

@@ -66,10 +66,11 @@ class PictureObject(Protocol):
         ...
 
 
-NamedImage: TypeAlias = tuple[
-    str | None, bytes | bytearray | memoryview | PathLike | BinaryReader, str | None
-]
-"""(filename, content, MIME type); None lets the bytes decide."""
+NamedImage: TypeAlias = (
+    tuple[str | None, bytes | bytearray | memoryview | BinaryReader]
+    | tuple[str | None, bytes | bytearray | memoryview | PathLike | BinaryReader, str | None]
+)
+"""(filename, content) or (filename, content, MIME type); None lets the bytes decide."""
 
 ImageInput: TypeAlias = (
     bytes | bytearray | memoryview | str | PathLike | BinaryReader | NamedImage | PictureObject
