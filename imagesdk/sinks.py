@@ -17,6 +17,7 @@ from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, sniff
 
 __all__ = ("save_as", "save_new")
 
+_IMAGE_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg"})
 _DEFAULT_SUFFIX = ".bin"
 
 
@@ -26,9 +27,17 @@ def save_as(path: str | os.PathLike[str], content: bytes) -> Path:
     The suffix is that of the bytes: ``cat`` and ``cat.png`` become ``cat.jpg`` for a JPEG image.
 
     Raises:
+        FileExistsError: Another suffix was given, and the file with the right one exists.
         OSError: It cannot be written; nothing is left behind.
     """
-    target = _with_suffix(Path(path), content)
+    given = Path(path)
+    if given.is_dir():
+        raise IsADirectoryError(f"{given} is a folder: name a file, or save the whole result there")
+    target = _with_suffix(given, content)
+    if target != given and given.suffix.lower() in _IMAGE_SUFFIXES and target.exists():
+        raise FileExistsError(
+            f"the image is no {given.suffix} file, and {target} exists: give a name of its own"
+        )
     with _temporary(target.parent, content) as temporary:
         temporary.replace(target)
     return target
@@ -99,6 +108,5 @@ def _with_suffix(path: Path, content: bytes) -> Path:
     right = {SUFFIXES[kind], f".{kind}"}
     if path.suffix.lower() in right:
         return path
-    wrong = {*SUFFIXES.values(), ".jpeg"}
-    stem = path.stem if path.suffix.lower() in wrong else path.name
+    stem = path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
     return path.with_name(stem + SUFFIXES[kind])

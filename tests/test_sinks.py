@@ -174,3 +174,15 @@ def test_permissions(umask: int, tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o666 & ~umask] * 2
+
+
+def test_a_file_that_was_not_named_is_not_replaced(tmp_path: Path) -> None:
+    """Where the bytes call for another suffix, a file that already has that name is left alone."""
+    other = tmp_path / "a.png"
+    other.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="give a name of its own"):
+        save_as(tmp_path / "a.jpg", b"\x89PNG\r\n\x1a\n")
+    assert other.read_bytes() == b"mine"
+    assert save_as(tmp_path / "a", b"\x89PNG\r\n\x1a\n") == other
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        save_as(tmp_path, b"image")
