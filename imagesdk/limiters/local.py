@@ -132,14 +132,17 @@ class ImageLimiter:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(ticket.rank, ticket.cost)
         insort(self._line, waiter)
+        told = False
         try:
-            if self._line[0] is not waiter or self._delay(loop.time(), ticket.cost) > 0:
-                self._queued(ticket, waiter, loop.time())
             while True:
                 waiter.woken.clear()
+                delay = self._delay(loop.time(), ticket.cost)
+                if not told and (delay > 0 or self._line[0] is not waiter):
+                    self._queued(ticket, waiter, loop.time())
+                    told = True
                 if self._line[0] is not waiter:
                     await waiter.woken.wait()
-                elif (delay := self._delay(loop.time(), ticket.cost)) > 0:
+                elif delay > 0:
                     timer = loop.call_later(delay, waiter.woken.set)
                     try:
                         await waiter.woken.wait()
