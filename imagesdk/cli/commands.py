@@ -9,9 +9,10 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 
@@ -48,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         "serve": _serve,
     }
     try:
-        return asyncio.run(commands[arguments.command](arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return asyncio.run(commands[arguments.command](arguments))
     except (ConfigurationError, InvalidRequestError, BatchError) as error:
         return _report(error, "usage")
     except _REFUSED as error:
@@ -62,8 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
         return _report(error, "failed")
 
 
+def _show_warning(  # noqa: PLR0917 - the signature is Python's
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning as a person reads it, without the place in our code that it comes from."""
+    del category, filename, lineno, file, line
+    print(f"imagesdk: warning: {message}", file=sys.stderr)
+
+
 def _report(error: Exception, exit_code: str) -> int:
     print(f"imagesdk: {error}", file=sys.stderr)
+    if request_id := getattr(error, "request_id", None):
+        print(f"  request id: {request_id}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
         print(f"  {note}", file=sys.stderr)
     return EXIT_CODES[exit_code]
@@ -77,7 +95,10 @@ async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]
         if arguments.emulator:
             from imagesdk.emulator import EmulatorServer
 
-            server = await stack.enter_async_context(EmulatorServer(record_requests=False))
+            rate = arguments.images_per_minute
+            limit = None if rate == "off" else 50.0 if rate is None else rate
+            server = EmulatorServer(images_per_minute=limit, record_requests=False)
+            await stack.enter_async_context(server)
             options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}
         if arguments.images_per_minute is not None:
             rate = arguments.images_per_minute

@@ -140,7 +140,9 @@ def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="a loopback address (default: 127.0.0.1)"
     )
-    parser.add_argument("--port", type=int, default=8000, help="0 for any free one (default: 8000)")
+    parser.add_argument(
+        "--port", type=_port, default=8000, help="0 for any free one (default: 8000)"
+    )
     parser.add_argument(
         "--images-per-minute",
         type=_rate,
@@ -174,7 +176,7 @@ def _add_basic_request_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("request")
     group.add_argument("-n", type=int, metavar="N", help="number of images (default: 1)")
     group.add_argument("--size", help="for example 512x512; smaller is faster")
-    group.add_argument("--model", help="none for the classic API")
+    group.add_argument("--model", help="leave it out for the classic API")
     group.add_argument("--response-format", help="url or b64_json (classic API)")
     group.add_argument("--user", help="an identifier of your end user")
     group.add_argument(
@@ -213,7 +215,9 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--emulator", action="store_true", help="run against an emulator started for this command"
     )
-    group.add_argument("--base-url", metavar="URL", help="none for OPENAI_BASE_URL")
+    group.add_argument(
+        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
+    )
     group.add_argument(
         "--images-per-minute", type=_rate, metavar="N", help="limit of the key, 'off' for none"
     )
@@ -229,6 +233,13 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what to do with a request that breaks a rule of its model (default: error)",
     )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"{number} is no port: 0 to 65535")
+    return number
 
 
 def _rate(text: str) -> float | str:

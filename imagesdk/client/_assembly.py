@@ -15,6 +15,7 @@ from imagesdk.client.downloads import expiry
 from imagesdk.client.results import Fetch, Image, ImagesResponse
 from imagesdk.errors import (
     Attempt,
+    ConfigurationError,
     ImageSDKError,
     InvalidImageError,
     InvalidRequestError,
@@ -44,6 +45,7 @@ __all__ = (
     "images_asked",
     "join",
     "judge",
+    "no_model",
     "resolve_inputs",
     "split",
     "wire_request",
@@ -115,6 +117,18 @@ def as_request(item: object) -> ImageRequest:
         field="requests",
         value=item,
     )
+
+
+def no_model(request: ImageRequest, host: str) -> ConfigurationError:
+    """Return the error for a server that answers no request without a model."""
+    if request.endpoint == "variations":
+        advice = "and no model of its own makes variations: use edit() with a prompt instead"
+    else:
+        advice = (
+            "pass model= to ImageSession or to the call (--model on the command line), "
+            "for example 'gpt-image-2'"
+        )
+    return ConfigurationError(f"the server {host} answers no request without a model: {advice}")
 
 
 async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:

@@ -117,7 +117,7 @@ def read_endpoint(
     if not key and urlsplit(url).hostname == urlsplit(DEFAULT_BASE_URL).hostname:
         raise ConfigurationError(
             "no API key: pass api_key= or set the environment variable OPENAI_API_KEY. "
-            "(To try things without one, see ``imagesdk serve``, the local emulator.)"
+            "To try things without one, use the emulator: imagesdk serve, or --emulator"
         )
     headers = Hidden()
     if key:
@@ -176,6 +176,8 @@ def _is_latin_1(text: str) -> bool:
 
 def _checked_key(key: str) -> str:
     """Strip what comes along when a key is read from a file, and refuse what cannot be sent."""
+    if not isinstance(key, str):
+        raise ConfigurationError(f"api_key is a {type(key).__name__}; it must be a str")
     key = key.strip()
     if not key.isascii() or not all(33 <= ord(c) <= 126 for c in key):
         raise ConfigurationError(

@@ -19,6 +19,7 @@ from imagesdk.client._assembly import (
     images_asked,
     join,
     judge,
+    no_model,
     resolve_inputs,
     split,
     wire_request,
@@ -546,10 +547,7 @@ class ImageSession:
         if request.model is None:
             request = attrs.evolve(request, model=self._model)
         if request.model is None and self._profile.requires_model:
-            raise ConfigurationError(
-                f"the server {self._endpoint.host} answers no request without a model: pass model= "
-                "to ImageSession or to the call, for example model='gpt-image-2'"
-            )
+            raise no_model(request, self._endpoint.host)
         family = family_of(request.model, self._profile)
         most = min(family.max_n, self._pipeline.limiter.max_cost or family.max_n)
         inputs = await resolve_inputs(request)

@@ -169,8 +169,9 @@ def _size_reason(width: int, height: int, rule: SizeRule) -> str | None:
     step = rule.multiple_px or 1
     longest, shortest = max(width, height), min(width, height)
     if width % step or height % step:
-        nearest = f"{_nearest(width, step)}x{_nearest(height, step)}"
-        return f"width and height divisible by {step} (the nearest is {nearest})"
+        near = _nearest(width, step), _nearest(height, step)
+        hint = f" (the nearest is {near[0]}x{near[1]})" if not _size_reason(*near, rule) else ""
+        return f"width and height divisible by {step}{hint}"
     if longest > rule.max_edge_px:
         return f"edges of at most {rule.max_edge_px} pixels"
     if longest > rule.max_ratio * shortest:

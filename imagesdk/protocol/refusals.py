@@ -70,7 +70,7 @@ _HOW_TO_RAISE = (
 )
 _FALSE_POSITIVE = (
     "If you believe this is a mistake, rephrase the prompt or change the image; report a false "
-    "positive at https://help.openai.com and quote the request id"
+    "positive at https://help.openai.com and quote"
 )
 # Neither looks beyond the next "<": a page of 64 KiB of "<" is read in linear time.
 _MARKUP = re.compile(r"<[a-zA-Z!?/]")
@@ -147,7 +147,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str
     }
     if kind is ModerationError:
         fields["categories"], fields["stage"] = _moderation(words)
-    return kind(_message(kind, status, words, wait), **fields)
+    return kind(_message(kind, status, words, wait, kept.get("x-request-id")), **fields)
 
 
 def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIError]:
@@ -174,20 +174,25 @@ def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIErr
     return ServerError if failed or words.type == "server_error" else BadRequestError
 
 
-def _message(kind: type[APIError], status: int, words: _Words, wait: float | None) -> str:
+def _message(
+    kind: type[APIError], status: int, words: _Words, wait: float | None, request_id: str | None
+) -> str:
     label = f"{status}" + (f" {words.code}" if words.code else "")
     parts = [f"{words.message} (HTTP {label})" if words.message else f"HTTP {label}, no message"]
     if kind is RateLimitError:
         parts.append(f"The server asks to wait {wait:g} s." if wait is not None else "")
         parts.append(f"{_HOW_TO_RAISE}.")
     elif kind is ModerationError:
-        parts.append(f"{_FALSE_POSITIVE}.")
+        quoted = f"the request id, {request_id}" if request_id else "the request id"
+        parts.append(f"{_FALSE_POSITIVE} {quoted}.")
     elif kind is QuotaExceededError:
         parts.append("Waiting does not help: add credit or raise the account's spending limit.")
     elif kind is PermissionDeniedError and status == 429:
         parts.append("A limit of 0 means that this key has no access to the model.")
-    elif kind is NotFoundError and not words.message:
-        parts.append("The server has no such endpoint: check base_url and what the server offers.")
+    elif kind is NotFoundError and (not words.message or words.message.startswith("Invalid URL")):
+        parts.append(
+            "The server has no such endpoint: check base_url (most end with /v1) and what it offers."
+        )
     elif 300 <= status < 400:
         parts.append("API calls follow no redirects: set base_url to where the server really is.")
     return ". ".join(part.rstrip(".") for part in parts if part)

@@ -163,3 +163,11 @@ def test_ctrl_c_ends_a_call_without_a_traceback(
     assert err.endswith("interrupted\n")
     assert "may have been billed" in err
     assert "Traceback" not in err
+
+
+def test_a_port_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port out of range is a usage error, not a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--port", "99999"])
+    assert caught.value.code == EXIT_CODES["usage"]
+    assert "99999 is no port" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from email import message_from_bytes
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -325,3 +325,20 @@ async def test_default_transport() -> None:
     images = ImageSession(base_url="http://server/v1")
     assert isinstance(images._pipeline.transport, AiohttpTransport)
     await images.aclose()
+
+
+def test_no_variations_on_a_host_that_wants_a_model() -> None:
+    """The advice for a variation on OpenAI's own host is one that works there."""
+
+    async def main() -> None:
+        async with ImageSession(api_key="sk-test-1") as images:
+            with pytest.raises(ConfigurationError, match=r"use edit\(\) with a prompt"):
+                await images.create_variation(b"any")
+
+    asyncio.run(main())
+
+
+def test_a_key_that_is_no_text() -> None:
+    """A key of another type is refused by name."""
+    with pytest.raises(ConfigurationError, match="api_key is a int"):
+        ImageSession(api_key=cast("Any", 5))

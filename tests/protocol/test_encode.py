@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -36,7 +36,7 @@ class Bytes:
     def size_bytes(self) -> int:
         return len(self.data)
 
-    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
         yield self.data
 
 
