@@ -67,6 +67,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._left_thread)
         return future
 
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """End the threads; the clock stands still until they are gone."""
+        self._in_threads += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._in_threads -= 1
+
     def _left_thread(self, _future: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 

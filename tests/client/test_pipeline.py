@@ -205,7 +205,7 @@ def test_closed_in_the_queue() -> None:
         await asyncio.sleep(1)
         await images.aclose()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert [isinstance(o, ConfigurationError) for o in outcomes] == [False, True, True]
+        assert sum(isinstance(o, ConfigurationError) for o in outcomes) == 2
         return len(transport.requests)
 
     assert run(main) == 1
