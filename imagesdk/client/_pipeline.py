@@ -194,8 +194,7 @@ class Pipeline:
             now = loop.time()
             if call.admitted_at is None:
                 call.admitted_at = now
-                if call.timeout is not None:
-                    deadline.reschedule(now + call.timeout)
+                deadline.reschedule(None if call.timeout is None else now + call.timeout)
             call.waited += now - queued_at
             self._emit(call, Admitted, waited=now - queued_at)
             return await self._exchange(call)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import attrs
 import pytest
 
 from imagesdk.client.session import ImageSession
@@ -457,3 +458,15 @@ def test_an_error_with_status_200_is_never_sent_again() -> None:
         return len(transport.requests)
 
     assert run(main) == 1
+
+
+def test_max_wait_bounds_the_queue_alone() -> None:
+    """A call without a timeout that was admitted in time is not cut off by its max_wait."""
+
+    async def main() -> float:
+        transport = ScriptedTransport([attrs.evolve(GOOD, delay=100.0)])
+        async with session(transport, timeout=None, max_wait=1.0) as images:
+            await images.generate("a fox")
+        return asyncio.get_running_loop().time()
+
+    assert run(main) == pytest.approx(100.0, abs=0.1)
