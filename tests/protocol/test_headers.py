@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -247,48 +249,127 @@ def test_zero_is_an_answer() -> None:
 
 REACHED = "Rate limit exceeded for images per minute in organization org-1. "
 REACHED_2026 = "Rate limit reached for gpt-image-2 in organization org-1 on images per min: "
+FAMILY = "Rate limit reached for gpt-image-2 (for limit gpt-image) in organization org-1 on "
+WAIT = "Please try again in 467ms. Visit https://platform.openai.com/account/rate-limits"
 
 
 @pytest.mark.parametrize(
-    ("message", "limit"),
+    ("message", "limit", "dimension"),
     [
-        (f"{REACHED}Limit: 5/1min. Current: 6/1min. Please visit https://…", 5.0),
-        (f"{REACHED}Limit: 0/1min. Current: 1/1min.", 0.0),
-        (f"{REACHED}Limit: 15/1min. Current: 16/1min.", 15.0),
-        (f"{REACHED}Limit: 50/5min.", 10.0),
-        (f"{REACHED}Limit: 7/min.", 7.0),
-        (f"{REACHED}Limit: 7 / min.", 7.0),
-        (f"{REACHED}Limit: 7/0min.", 7.0),
-        (f"{REACHED_2026}Limit 5, Used 5, Requested 1. Please try again in 12s.", 5.0),
-        (f"{REACHED_2026}Limit: 20, Used 20.", 20.0),
-        ("Limit reached on images per minute: Limit 250, Used 250", 250.0),
-        (f"{REACHED}Limit: {'9' * 400}/1min.", None),
-        (f"{REACHED}Limit: 5/{'9' * 400}min.", None),
-        (f"{REACHED_2026}Limit {'9' * 400}, Used 5", None),
-        ("Rate limit reached on requests per min: Limit 500, Used 500", None),
-        ("Limit: five/1min", None),
-        ("Limit 5", None),
-        ("The Prelimit: 5/1min", None),
-        ("", None),
+        (f"{REACHED}Limit: 5/1min. Current: 6/1min. Please visit https://…", 5.0, "images"),
+        (f"{REACHED}Limit: 0/1min. Current: 1/1min.", 0.0, "images"),
+        (f"{REACHED}Limit: 15/1min. Current: 16/1min.", 15.0, "images"),
+        (f"{REACHED}Limit: 50/5min.", 10.0, "images"),
+        (f"{REACHED}Limit: 120/60minutes.", 2.0, "images"),
+        (f"{REACHED}Limit: 7/min.", 7.0, "images"),
+        (f"{REACHED}Limit: 7 / min.", 7.0, "images"),
+        (f"{REACHED}Limit: 7/0min.", 7.0, "images"),
+        (f"{REACHED_2026}Limit 5, Used 5, Requested 1. Please try again in 12s.", 5.0, "images"),
+        (f"{REACHED_2026}Limit 5, Requested 10.", 5.0, "images"),
+        (f"{REACHED_2026}Limit 0, Used 0, Requested 1.", 0.0, "images"),
+        (f"{REACHED_2026}Limit: 20, Used 20.", 20.0, "images"),
+        (f"{REACHED_2026}Limit 4,000, Used 4,000", 4000.0, "images"),
+        ("Limit reached on images per minute: Limit 250, Used 250", 250.0, "images"),
+        ("on IMAGES PER MINUTE: LIMIT 250, USED 250", 250.0, "images"),
+        ("Limit: 5/1min", 5.0, "images"),
+        (f"{FAMILY}input-images per min: Limit 4000, Used 4000. {WAIT}", 4000.0, "input_images"),
+        (f"{FAMILY}input images per minute: Limit 40, Used 40.", 40.0, "input_images"),
+        ("for input_images per minute in organization o. Limit: 8/1min.", 8.0, "input_images"),
+        (f"{FAMILY}requests per min (RPM): Limit 3, Used 3, Requested 1.", 3.0, "requests"),
+        ("Rate limit exceeded for requests per minute. Limit: 3/1min.", 3.0, "requests"),
+        ("default-x on requests per min. Limit: 3 / min. Current: 4 / min.", 3.0, "requests"),
+        # Of two the first, with the noun before it: that one refused.
+        ("requests per min: Limit 3, Used 3. images per min: Limit 5, Used 1", 3.0, "requests"),
+        ("of all requests per day these images per min: Limit 5, Used 5", 5.0, "images"),
+        # Not ours, or not a minute's.
+        (f"{FAMILY}tokens per min (TPM): Limit 30000, Used 30000. {WAIT}", None, None),
+        ("Rate limit exceeded for tokens per minute. Limit: 30000/1min.", None, None),
+        (f"{FAMILY}requests per day (RPD): Limit 200, Used 200.", None, None),
+        ("on images per day: Limit 100, Used 100", None, None),
+        ("Rate limit exceeded for images per day. Limit: 100/1day.", None, None),
+        ("Rate limit exceeded for images per hour. Limit: 100/60min.", None, None),
+        (f"{REACHED}Limit: 100/1day.", None, None),
+        (f"{REACHED}Limit: 100/1440min.", None, None),
+        ("at most 2 images per second: Limit 2, Used 2", None, None),
+        (" per min: Limit 2, Used 2", None, None),
+        # Nothing that can be read.
+        (f"{REACHED}Limit: {'9' * 400}/1min.", None, None),
+        (f"{REACHED}Limit: {'9' * 12}/1min.", None, None),
+        (f"{REACHED}Limit: 5/{'9' * 400}min.", None, None),
+        (f"{REACHED_2026}Limit {'9' * 400}, Used 5", None, None),
+        (f"{REACHED_2026}Limit 2.5, Used 2", None, None),
+        ("on images per min: no more than 5", None, None),
+        ("Limit: five/1min", None, None),
+        ("Limit: \u0665/1min", None, None),
+        ("Limit 5", None, None),
+        ("Limit: 5, Used 5", None, None),
+        ("Rate limit 429 exceeded, images per min", None, None),
+        ("The Prelimit: 5/1min", None, None),
+        ("", None, None),
     ],
 )
-def test_limit_in_the_text(message: str, limit: float | None) -> None:
-    """The limit is found in the server's sentence, images a minute."""
-    assert rate_limit_info({}, message) == RateLimitInfo(limit=limit)
+def test_limit_in_the_text(message: str, limit: float | None, dimension: Any) -> None:
+    """The limit is found in the server's sentence, so many a minute, and with it what it counts."""
+    assert rate_limit_info({}, message) == RateLimitInfo(limit=limit, dimension=dimension)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    limit=st.integers(0, 1_000_000),
+    noun=st.sampled_from(
+        [("images", "images"), ("input-images", "input_images"), ("requests", "requests")]
+    ),
+    form=st.sampled_from(
+        [
+            "Rate limit exceeded for {} per minute in organization org-1. Limit: {}/1min. Current: 1/1min.",
+            "Rate limit reached for m (for limit gpt-image) on {} per min: Limit {}, Used 1, Requested 2.",
+            "Rate limit reached for m in organization o on {} per min (XPM): Limit: {}, Used 7.",
+            "on {} per minute. Limit: {} / min. Current: 9 / min.",
+        ]
+    ),
+    change=st.sampled_from([str, str.lower, str.upper]),
+    header=st.none() | st.integers(0, 5000).map(str),
+)
+def test_every_form_for_every_dimension(
+    limit: int, noun: tuple[str, Any], form: str, change: Any, header: str | None
+) -> None:
+    """What is limited and how much is read from each form, whatever the header says about images."""
+    headers = {} if header is None else {"x-ratelimit-limit-images": header}
+    info = rate_limit_info(headers, change(form.format(noun[0], limit)))
+    assert (info.limit, info.dimension) == (limit, noun[1])
 
 
 def test_limit_in_headers() -> None:
-    """The headers about images are read, and win over the text."""
+    """The headers about images are read; those about something else are not."""
     headers = {
         "x-ratelimit-limit-images": "50",
         "x-ratelimit-remaining-images": "49",
         "x-ratelimit-reset-images": "1s",
         "x-ratelimit-limit-requests": "500",
     }
-    assert rate_limit_info(headers, f"{REACHED}Limit: 5/1min.") == RateLimitInfo(
-        limit=50.0, remaining=49.0, reset=1.0
-    )
-    assert rate_limit_info({"x-ratelimit-limit-images": "0"}).limit == 0.0
+    expected = RateLimitInfo(limit=50.0, remaining=49.0, reset=1.0, dimension="images")
+    assert rate_limit_info(headers) == expected
+    assert rate_limit_info(headers, "Please slow down.") == expected
+    none = rate_limit_info({"x-ratelimit-limit-images": "0"})
+    assert (none.limit, none.dimension) == (0.0, "images")
+    assert rate_limit_info({"x-ratelimit-limit-requests": "500"}) == RateLimitInfo()
+
+
+@pytest.mark.parametrize(
+    ("message", "limit", "dimension"),
+    [
+        (f"{REACHED}Limit: 5/1min. Current: 6/1min.", 5.0, "images"),
+        (f"{REACHED_2026}Limit 80, Used 80", 80.0, "images"),
+        (f"{FAMILY}requests per min (RPM): Limit 3, Used 3", 3.0, "requests"),
+        (f"{FAMILY}tokens per min (TPM): Limit 30000, Used 30000", None, None),
+        (f"{FAMILY}requests per day (RPD): Limit 200, Used 200", None, None),
+        (f"{REACHED}Please try again later.", 50.0, "images"),
+    ],
+)
+def test_the_text_outranks_the_header(message: str, limit: float | None, dimension: Any) -> None:
+    """The refusal names the limit that refused; the header has been seen to name another one."""
+    info = rate_limit_info({"x-ratelimit-limit-images": "50"}, message)
+    assert (info.limit, info.dimension) == (limit, dimension)
 
 
 @pytest.mark.parametrize("nonsense", ["", "many", "-5", "nan", "inf", "5/1min"])
@@ -325,6 +406,7 @@ pieces = st.lists(
                 *("1", "12", ".5", "99999999999999999999", "-", "+", "e", "nan", "inf", "\u0661"),
                 *("ms", "s", "m", "h", "d", " ", "seconds", "\u017feconds", "min", "/", ":", ","),
                 *("try again in ", "retry after ", "Limit: ", "Limit ", "images per min", "Used"),
+                *("input-images", "requests", "tokens", " per minute", " per day", "1min", "1day"),
                 *("Fri, ", "20 ", "Nov ", "2026 ", "12:00:00 ", "GMT", "+0000", "-9999", "\0"),
             ]
         ),
@@ -348,11 +430,46 @@ def test_anything_gives_none_or_a_bounded_number(value: str, message: str, date:
     info = rate_limit_info({f"x-ratelimit-{what}-images": value for what in names}, message)
     for number in (info.limit, info.remaining, info.reset, parse_duration(value)):
         assert number is None or (math.isfinite(number) and number >= 0)
+    assert (info.limit is None) == (info.dimension is None)
     assert should_retry({"x-should-retry": value}) in {None, True, False}
 
 
-def test_long_texts_are_read_quickly() -> None:
-    """A text that was written to keep a regular expression busy does not."""
-    for text in ("images per min" * 140, "try again in " + "1" * 2000, "retry " + " " * 2000):
-        assert retry_after({"x-ratelimit-reset-images": text}, text) is None
-        assert rate_limit_info({}, text) == RateLimitInfo()
+HOSTILE = [
+    *(
+        "images per min ",
+        "per ",
+        "per min",
+        "try again in ",
+        "retry ",
+        " ",
+        "a-",
+        "_",
+        "1",
+        "1,",
+        "1m",
+    ),
+    *(
+        "limit ",
+        "limit: ",
+        "limit 5 ",
+        "limit: 5/",
+        "limit: 5/1",
+        "Limit: 5/99999min ",
+        "limit 5/ ",
+    ),
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize(
+    "start", ["", "images per min: Limit 5/", "try again in 1", "retry after "]
+)
+def test_long_texts_are_read_quickly(start: str, piece: str) -> None:
+    """64 KiB that were written to keep a regular expression busy take a moment, not an hour."""
+    text = (start + piece * 65_536)[:65_536]
+    began = time.process_time()
+    wait = retry_after({"x-ratelimit-reset-images": text}, text)
+    info = rate_limit_info({}, text)
+    assert time.process_time() - began < 2.0
+    assert wait is None or 0 <= wait <= YEAR
+    assert info.limit in {None, 5.0}

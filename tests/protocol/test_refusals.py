@@ -324,6 +324,23 @@ def test_limit_of_zero_is_no_access() -> None:
     assert type(refuse(400, nested(None, message))) is BadRequestError
 
 
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Limit: 0/1min", PermissionDeniedError),
+        ("on images per min: Limit 0, Used 0, Requested 1.", PermissionDeniedError),
+        ("on input-images per min: Limit 0, Used 0, Requested 1.", PermissionDeniedError),
+        ("for requests per minute in organization o. Limit: 0/1min.", PermissionDeniedError),
+        ("on images per min: Limit 10, Used 10, Requested 1.", RateLimitError),
+        # What does not count images or requests is not read.
+        ("on tokens per min (TPM): Limit 0, Used 0, Requested 9.", RateLimitError),
+    ],
+)
+def test_every_form_of_a_limit_of_zero(message: str, kind: type[APIError]) -> None:
+    """A limit of 0 is no access in each form and for all that is counted here."""
+    assert type(refuse(429, nested("rate_limit_exceeded", message))) is kind
+
+
 # What the messages say ------------------------------------------------------------------------
 
 
