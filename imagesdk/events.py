@@ -4,7 +4,7 @@ The steps, in the order in which a call goes through them: `Queued`, `Admitted`,
 attempt `Attempted` and, where it failed and the call goes on, `Throttled` or `Retrying`; at the end
 `Done` or `Failed`. `Downloaded` comes later, when an image is fetched from its URL.
 
-No event holds a prompt, an image or a key.
+A line in a log can be written from one event alone; none holds a prompt, an image or a key.
 """
 
 from __future__ import annotations
@@ -42,15 +42,22 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class Queued(Event):
-    """The call has taken its place in the limiter's queue.
+    """The call has taken its place in the limiter's queue, and waits.
 
     Attributes:
         cost: Images that it will be charged by the limiter.
         position: Place in the queue, 1 for the head.
+        wait: Seconds until it is admitted, as the limiter foresees them; 0 or more.
+        reason: What it waits for: ``"queue"``, the calls before it; ``"window"``, room in a window of
+            the limit; ``"pause"``, the end of a pause that a 429 began; ``"probe"``, the first request
+            after such a pause; ``"pace"``, the token bucket; ``"concurrency"``, a free slot of its
+            session; ``"store"``, the store that several processes share. More may be added.
     """
 
     cost: int
     position: int
+    wait: float
+    reason: str
 
 
 @attrs.frozen(kw_only=True)
@@ -58,9 +65,11 @@ class Admitted(Event):
     """The limiter let an attempt of the call through.
 
     Attributes:
+        attempt: Number of that attempt, 1 for the first of the call.
         waited: Seconds in the queue since the call, or its throttled attempt, entered it.
     """
 
+    attempt: int
     waited: float
 
 
@@ -92,12 +101,23 @@ class Retrying(Event):
     """The call will be sent again after a pause.
 
     Attributes:
-        delay: Seconds until then.
+        attempt: Number of the attempt that failed, from 1.
+        delay: Seconds until the call is sent again, or joins the limiter's queue again.
         reason: The class of the failure: see `imagesdk.Attempt`.
+        message: How it failed, one line.
+        status: HTTP status, None without an answer.
+        request_id: The server's ``x-request-id``, None if it sent none.
+        may_be_billed: True if the server may charge for the attempt that failed: then the call may be
+            paid twice.
     """
 
+    attempt: int
     delay: float
     reason: str
+    message: str
+    status: int | None
+    request_id: str | None
+    may_be_billed: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -105,12 +125,22 @@ class Throttled(Event):
     """The server answered 429: everybody on the limiter pauses and the call keeps its place.
 
     Attributes:
+        attempt: Number of the attempt that was refused, from 1.
         pause: Seconds that the limiter pauses, from now.
+        retry_after: Seconds that the server asked for, None if it named no time.
+        limit: Images a minute that the limiter uses from now on, None for any number.
         message: The server's words.
+        status: HTTP status: 429 as a rule.
+        request_id: The server's ``x-request-id``, None if it sent none.
     """
 
+    attempt: int
     pause: float
+    retry_after: float | None
+    limit: float | None
     message: str
+    status: int | None
+    request_id: str | None
 
 
 @attrs.frozen(kw_only=True)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
 
 from imagesdk import events
 from imagesdk.events import Event
+from imagesdk.limiters.base import Reason
 
 CLASSES = tuple(
     value
@@ -24,6 +25,8 @@ SAMPLES: dict[str, Any] = {
     "model": "gpt-image-2",
     "cost": 4,
     "position": 2,
+    "wait": 30.5,
+    "attempt": 1,
     "waited": 1.5,
     "number": 1,
     "outcome": "failed",
@@ -35,6 +38,8 @@ SAMPLES: dict[str, Any] = {
     "delay": 0.4,
     "reason": "failed",
     "pause": 12.0,
+    "retry_after": 11.5,
+    "limit": 5.0,
     "message": "Rate limit reached",
     "size_bytes": 1_000_000,
     "images": 4,
@@ -79,6 +84,24 @@ def test_every_field_is_documented(cls: type[Event]) -> None:
     doc = inspect.getdoc(cls) or ""
     for field in attrs.fields(cls):
         assert field.name in common or f"    {field.name}:" in doc
+
+
+def test_a_step_backwards_explains_itself() -> None:
+    """A wait, a pause or a retry says by itself how long, why, and after which exchange."""
+    needs = {
+        events.Queued: {"position", "wait", "reason"},
+        events.Admitted: {"attempt", "waited"},
+        events.Throttled: {"attempt", "pause", "retry_after", "limit", "message", "request_id"},
+        events.Retrying: {"attempt", "delay", "reason", "message", "request_id", "may_be_billed"},
+    }
+    for cls, names in needs.items():
+        assert names <= {field.name for field in attrs.fields(cls)}
+
+
+def test_every_reason_to_wait_is_explained() -> None:
+    """The reasons for which the limiters let a call wait are those that the event explains."""
+    explained = inspect.getdoc(events.Queued) or ""
+    assert [reason for reason in get_args(Reason) if f'``"{reason}"``' not in explained] == []
 
 
 @every_class
