@@ -1,112 +1,250 @@
-"""Decide when images may be sent: the arithmetic of a rolling window, without clock or queue.
+"""Decide when images may be sent: the arithmetic of rolling windows, without clock or queue.
 
 Theory. A server that counts images "per minute" counts them over some window that we cannot see: a
 rolling one, a fixed one, or a token bucket. A client that keeps *every* rolling window at or under
-the limit is right for all three. So the schedule keeps a log of what was admitted and admits when
-``used + cost <= limit``, where *used* is what was admitted during the last period.
+the limit is right for all three. So a window keeps a log of what was admitted and has room when
+``used + cost <= limit``, where *used* is what was admitted during the last period. Several windows,
+each with its own unit (images, requests, input images), must all have room.
 
-Invariant: for any admitted sequence and any t, the costs admitted in ``(t - period - margin, t]``
-sum to at most the limit. What was given back does not count.
+Invariant: for any admitted sequence and any t, the costs admitted in ``(t - period - jitter, t]``
+sum to at most the limit. What was given back does not count. When a limit is lowered, what was
+admitted under the higher one stays admitted, and nothing more is until there is room under the new one.
 
-The margin covers the jitter between our sending and the server's counting: a request that was
+The jitter covers what lies between our sending and the server's counting: a request that was
 slow on its way is counted late, and the next window begins late with it. What is not known: how much
-jitter there is; 0.35 s was enough for 20 to 300 ms of network each way in simulation.
+of it there is; 0.35 s was enough for 20 to 300 ms of network each way in simulation.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
-__all__ = ("Permit", "WindowSchedule")
+__all__ = ("JITTER", "Cost", "Dimension", "Permit", "Schedule", "Window", "whole_limit")
 
-MARGIN = 0.35
-"""Seconds by which the window is longer than the server's period."""
+JITTER = 0.35
+"""Seconds by which a window is longer than the server's period, unless said otherwise."""
+
+Dimension: TypeAlias = Literal["images", "requests", "input_images"]
 
 
-@attrs.define(eq=False)
-class Permit:
-    """Images that were admitted.
+class Cost(NamedTuple):
+    """What one request uses up.
 
     Attributes:
-        at: Loop time of the admission.
-        cost: Images.
+        images: Images that it asks for.
+        requests: 1.
+        input_images: Reference images that it carries; 0 but for edits and variations.
+    """
+
+    images: int
+    requests: int = 1
+    input_images: int = 0
+
+
+@attrs.define(eq=False, slots=True)
+class Permit:
+    """Something that was admitted.
+
+    Attributes:
+        at: Loop time in seconds from which it counts.
+        cost: What it uses up.
         live: False once it was given back.
     """
 
     at: float
-    cost: int
+    cost: Cost
     live: bool = True
 
 
-@attrs.define
-class WindowSchedule:
-    """A rolling window over *period* seconds that holds at most *limit* images.
+def whole_limit(per_minute: float) -> tuple[int, float]:
+    """Return *per_minute* as whole images and seconds.
+
+    Below one image a minute the period grows instead; a fraction of an image cannot be sent.
+    """
+    limit = max(1, int(per_minute))
+    return limit, 60.0 * limit / per_minute
+
+
+@attrs.define(eq=False)
+class Window:
+    """A rolling window over *period* seconds that holds at most *limit* of one dimension.
 
     Attributes:
-        limit: Images a period, 1 or more.
+        dimension: What it counts.
+        limit: How many in a period, 1 or more.
         period: Seconds.
+        jitter: Seconds by which it is longer than *period*.
     """
 
+    dimension: Dimension
     limit: int
     period: float
+    jitter: float = JITTER
+    _index: int = attrs.field(init=False)
     _log: deque[Permit] = attrs.field(factory=deque, init=False)
     _used: int = attrs.field(default=0, init=False)
+    _horizon: float = attrs.field(default=-math.inf, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._index = Cost._fields.index(self.dimension)
+
+    def takes(self, cost: Cost) -> bool:
+        """Return False if *cost* would not even fit into an empty window."""
+        return cost[self._index] <= self.limit
 
     def used(self, now: float) -> int:
-        """Return the images that count at *now*."""
+        """Return what counts at *now*."""
         self._forget(now)
         return self._used
 
-    def delay(self, now: float, cost: int) -> float:
-        """Return the seconds until *cost* images fit, 0 if they fit now."""
+    def has_room(self, now: float, cost: Cost) -> bool:
+        """Return True if *cost* fits now."""
+        own = cost[self._index]
+        return own == 0 or self.used(now) + own <= self.limit
+
+    def delay(self, now: float, cost: Cost, after: Cost | None = None) -> float:
+        """Return the seconds until *cost* fits, 0 if it fits now.
+
+        Args:
+            now: Loop time in seconds.
+            cost: What is to be admitted; what exceeds the limit fits into an empty window.
+            after: Something else that is thought to be admitted at *now*, before it.
+        """
         self._forget(now)
-        missing = self._used + cost - self.limit
+        own = cost[self._index]
+        if own == 0:
+            return 0.0
+        extra = after[self._index] if after is not None else 0
+        return self._until_free(now, min(self._used + extra, self._used + extra + own - self.limit))
+
+    def forecast(self, now: float, total: int) -> float:
+        """Return the seconds until the last of *total* is admitted, one after the other.
+
+        What is admitted in one period makes room in the next. That calls cannot be cut to fit is
+        left out: the real wait can be longer by a few per cent.
+        """
+        self._forget(now)
+        if total <= 0:
+            return 0.0
+        periods, rest = divmod(total - 1, self.limit)
+        return periods * self._length + self._until_free(now, self._used + rest + 1 - self.limit)
+
+    def admit(self, permit: Permit) -> None:
+        """Count *permit*, which may be older than the last one."""
+        if permit.cost[self._index] == 0 or permit.at <= self._horizon:
+            return
+        if self._log and permit.at < self._log[-1].at:
+            insort(self._log, permit, key=lambda other: other.at)
+        else:
+            self._log.append(permit)
+        self._used += permit.cost[self._index]
+
+    def give_back(self, permit: Permit) -> None:
+        """Count *permit* no more; its ``live`` is already False."""
+        if permit.at > self._horizon:
+            self._used -= permit.cost[self._index]
+
+    def inherit(self, other: Window) -> None:
+        """Count what *other* knows of, when this window is new. What it has forgotten is unknown here, too."""
+        self._horizon = other._horizon
+        for permit in other._log:
+            if permit.live:
+                self.admit(permit)
+
+    @property
+    def _length(self) -> float:
+        return self.period + self.jitter
+
+    def _until_free(self, now: float, missing: int) -> float:
+        """Return the seconds until *missing* have left the window."""
         if missing <= 0:
             return 0.0
         for permit in self._log:
             if permit.live:
-                missing -= permit.cost
-            if missing <= 0:
-                return max(0.0, permit.at + self._window - now)
-        raise ValueError(f"{cost} images never fit into a limit of {self.limit}")
+                missing -= permit.cost[self._index]
+                if missing <= 0:
+                    return max(0.0, permit.at + self._length - now)
+        return self._length
 
-    def admit(self, now: float, cost: int) -> Permit:
-        """Record *cost* images as sent at *now*."""
-        self._forget(now)
+    def _forget(self, now: float) -> None:
+        """Drop what has left the window; a tolerance keeps a timer that fires a hair early from looping."""
+        self._horizon = max(self._horizon, now - self._length + 1e-6)
+        log = self._log
+        while log and log[0].at <= self._horizon:
+            permit = log.popleft()
+            if permit.live:
+                self._used -= permit.cost[self._index]
+
+
+@attrs.define(eq=False)
+class Schedule:
+    """Several windows, which must all have room.
+
+    Attributes:
+        windows: In any order; none at all admits everything.
+    """
+
+    windows: list[Window]
+
+    def add(self, window: Window) -> None:
+        """Add a window, which counts what was admitted before it was there."""
+        known = (w for w in self.windows if w.dimension == "images")
+        oldest = min(known, key=lambda w: w.period + w.jitter, default=None)
+        if oldest is not None:
+            window.inherit(oldest)
+        self.windows.append(window)
+
+    def takes(self, cost: Cost) -> bool:
+        """Return False if *cost* would not even fit into empty windows."""
+        return all(window.takes(cost) for window in self.windows)
+
+    def used(self, now: float) -> int:
+        """Return the images that count at *now*: those of the fullest window."""
+        return max((w.used(now) for w in self.windows if w.dimension == "images"), default=0)
+
+    def has_room(self, now: float, cost: Cost) -> bool:
+        """Return True if *cost* fits now."""
+        for window in self.windows:  # noqa: SIM110 - twice as fast as all(), and on every call's way
+            if not window.has_room(now, cost):
+                return False
+        return True
+
+    def delay(self, now: float, cost: Cost, after: Cost | None = None) -> float:
+        """Return the seconds until *cost* fits, as `Window.delay` does."""
+        longest = 0.0
+        for window in self.windows:
+            longest = max(longest, window.delay(now, cost, after))
+        return longest
+
+    def forecast(self, now: float, total: Cost) -> float:
+        """Return the seconds until the last of a line that adds up to *total* is admitted."""
+        return max(
+            (w.forecast(now, total[Cost._fields.index(w.dimension)]) for w in self.windows),
+            default=0.0,
+        )
+
+    def admit(self, now: float, cost: Cost) -> Permit:
+        """Record *cost* as sent at *now*."""
         permit = Permit(now, cost)
-        self._log.append(permit)
-        self._used += cost
+        for window in self.windows:
+            window.admit(permit)
         return permit
 
     def give_back(self, permit: Permit) -> None:
         """Take back what the server did not count. Doing it twice does no harm."""
         if permit.live:
             permit.live = False
-            self._used -= permit.cost
+            for window in self.windows:
+                window.give_back(permit)
 
-    def forecast(self, now: float, costs: Iterable[int]) -> float:
-        """Return the seconds until the last of *costs* is admitted, one after the other."""
-        ahead = WindowSchedule(self.limit, self.period)
-        ahead._log = deque(Permit(p.at, p.cost) for p in self._log if p.live)
-        ahead._used = sum(p.cost for p in ahead._log)
-        moment = now
-        for cost in costs:
-            moment += ahead.delay(moment, cost)
-            ahead.admit(moment, cost)
-        return moment - now
-
-    @property
-    def _window(self) -> float:
-        return self.period + MARGIN
-
-    def _forget(self, now: float) -> None:
-        """Drop what has left the window; a tolerance keeps a timer that fires a hair early from looping."""
-        horizon = now - self._window + 1e-6
-        while self._log and self._log[0].at <= horizon:
-            permit = self._log.popleft()
-            if permit.live:
-                permit.live = False
-                self._used -= permit.cost
+    def move(self, permit: Permit, at: float) -> Permit:
+        """Return a permit that counts from *at* on instead: a long upload reaches the server late."""
+        if not permit.live or at <= permit.at:
+            return permit
+        self.give_back(permit)
+        return self.admit(at, permit.cost)
