@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState
@@ -33,6 +33,7 @@ from imagesdk.errors import (
     ConnectError,
     ImageSDKError,
     ProtocolError,
+    QuotaExceededError,
     RateLimitError,
     RequestTimeoutError,
     ServerError,
@@ -43,6 +44,7 @@ from imagesdk.protocol.headers import should_retry
 __all__ = (
     "FailureClass",
     "Outcome",
+    "Quota",
     "RetryContext",
     "RetryPolicy",
     "classify",
@@ -62,6 +64,8 @@ _FAILED_STATUSES = frozenset({408, 409, 425, 500, 502, 503, 529})
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 _AMBIGUOUS_STATUSES = frozenset({504, *range(520, 525)})
 _MAY_BE_BILLED = frozenset({"ambiguous", "still_running", "unusable"})
+_NO_QUOTA = """not sent again: the retry quota of this key is used up because many calls fail; \
+it fills up as calls succeed"""
 
 
 def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
@@ -135,10 +139,12 @@ class RetryPolicy:
         failure = classify(error)
         if not context.replayable:
             return False
-        if failure == "throttled" and context.max_pause is not None:
+        if _is_the_limiters(failure, context):
             return _waits_for(error, context)
         said = should_retry(error.headers) if isinstance(error, APIError) else None
-        if said is not None:
+        if failure == "unusable" or isinstance(error, QuotaExceededError):
+            again = False  # billed already, or in vain: whatever the server says
+        elif said is not None:
             again = said
         elif failure == "ambiguous":
             again = self.ambiguous == "always" or (
@@ -158,10 +164,15 @@ class RetryPolicy:
             context: The call.
             jitter: A random number from 0 to 1.
         """
-        if classify(error) == "throttled" and context.max_pause is not None:
+        if _is_the_limiters(classify(error), context):
             return 0.0  # the ticket waits in the limiter instead
         longest = min(self.max_backoff, self.backoff * 2.0 ** min(context.counted_attempts - 1, 60))
         return max(error.retry_after or 0.0, 0.0) + jitter * longest
+
+
+def _is_the_limiters(failure: FailureClass, context: RetryContext) -> bool:
+    """Return True if the limiter decides on a failure, and not this policy."""
+    return failure == "throttled" and context.max_pause is not None
 
 
 def _waits_for(error: ImageSDKError, context: RetryContext) -> bool:
@@ -203,10 +214,23 @@ class RetryContext(Protocol):
         ...
 
 
+class Quota(Protocol):
+    """What pays for the retries of all calls on one key: see `imagesdk.limiters.quota.RetryQuota`."""
+
+    def take(self, outcome: str) -> int:
+        """Pay for a retry after an exchange with *outcome*: return its cost, or 0 if it is not paid."""
+        ...
+
+    def succeeded(self, taken: int = 0) -> None:
+        """Give back what a call took in all, now that it succeeded."""
+        ...
+
+
 def retrying(
     policy: RetryPolicy,
     context: RetryContext,
     before_retry: Callable[[ImageSDKError, float], None],
+    quota: Quota | None = None,
 ) -> AsyncRetrying:
     """Return the tenacity object that drives one call.
 
@@ -214,26 +238,38 @@ def retrying(
         policy: Decides.
         context: The call.
         before_retry: Called with the error and the seconds to wait, before each wait.
+        quota: Pays for what is sent again, but not for what the limiter waits for; it hears of
+            success. An error that it ends the call with says so in a note. None for any number.
     """
+    taken = 0
 
-    def last_error(state: RetryCallState) -> ImageSDKError | None:
-        error = state.outcome.exception() if state.outcome else None
-        return error if isinstance(error, ImageSDKError) else None
+    def error_of(state: RetryCallState) -> Any:  # noqa: ANN401 - ours, wherever `again` says True
+        return state.outcome.exception() if state.outcome else None
 
     def again(state: RetryCallState) -> bool:
-        error = last_error(state)
-        return error is not None and policy.allows(error, context)
+        error = error_of(state)
+        if error is None and quota is not None:
+            quota.succeeded(taken)
+        return isinstance(error, ImageSDKError) and policy.allows(error, context)
 
     def wait(state: RetryCallState) -> float:
-        error = last_error(state)
-        return policy.delay(error, context, random.random()) if error else 0.0  # noqa: S311
+        return policy.delay(error_of(state), context, random.random())  # noqa: S311
 
     def stop(state: RetryCallState) -> bool:
-        return context.remaining is not None and state.upcoming_sleep >= context.remaining
+        nonlocal taken
+        if context.remaining is not None and state.upcoming_sleep >= context.remaining:
+            return True
+        error = error_of(state)
+        failure = classify(error)
+        if quota is None or _is_the_limiters(failure, context):
+            return False
+        cost = quota.take(failure)
+        taken += cost
+        if not cost:
+            error.add_note(_NO_QUOTA)
+        return not cost
 
     def before_sleep(state: RetryCallState) -> None:
-        error = last_error(state)
-        if error is not None:
-            before_retry(error, state.upcoming_sleep)
+        before_retry(error_of(state), state.upcoming_sleep)
 
     return AsyncRetrying(reraise=True, retry=again, wait=wait, stop=stop, before_sleep=before_sleep)

@@ -13,24 +13,18 @@ import pytest
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
     AmbiguousError,
-    APIError,
-    AuthenticationError,
     BadRequestError,
     ConfigurationError,
     ConnectError,
     ImageSDKError,
-    ModerationError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    QuotaExceededError,
     RateLimitError,
     RequestTimeoutError,
     ResponseInterruptedError,
     ServerError,
 )
 from imagesdk.events import Event, Retrying, Throttled
-from imagesdk.retry import RetryPolicy, may_be_billed
+from imagesdk.limiters.quota import RetryQuota
+from imagesdk.retry import RetryPolicy, may_be_billed, retrying
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 T = TypeVar("T")
@@ -94,88 +88,8 @@ class Played:
         return [attempt.outcome for attempt in source.attempts]
 
 
-def _json(data: Any) -> ScriptedAnswer:
-    return ScriptedAnswer(data)
-
-
 CUT = ScriptedAnswer({"data": [{"b64_json": "aaaa"}]}, break_after=10)
 NO_ANSWER = RequestTimeoutError("nothing", phase="receive")
-# what happens each time, how often it is sent, what is raised, the class of each failure
-TABLE: list[tuple[str, Step, int, type[ImageSDKError], str]] = [
-    ("refused", ConnectError("refused"), 3, ConnectError, "not_sent"),
-    (
-        "reset in the upload",
-        ResponseInterruptedError("reset", phase="send"),
-        3,
-        ResponseInterruptedError,
-        "not_sent",
-    ),
-    (
-        "connect timeout",
-        RequestTimeoutError("slow", phase="connect"),
-        3,
-        RequestTimeoutError,
-        "not_sent",
-    ),
-    *(
-        (str(status), says(status), 3, ServerError, "failed")
-        for status in (500, 502, 503, 529, 408, 409, 425)
-    ),
-    ("reset", RESET, 2, AmbiguousError, "ambiguous"),
-    ("truncated 200", CUT, 2, AmbiguousError, "ambiguous"),
-    *(
-        (str(status), says(status), 2, AmbiguousError, "ambiguous")
-        for status in (504, 520, 521, 522, 523, 524)
-    ),
-    ("no answer in time", NO_ANSWER, 1, RequestTimeoutError, "still_running"),
-    ("bad JSON", ScriptedAnswer(b'{"data": ['), 1, ProtocolError, "unusable"),
-    ("HTML", ScriptedAnswer(b"<html>"), 1, ProtocolError, "unusable"),
-    ("empty body", ScriptedAnswer(b""), 1, ProtocolError, "unusable"),
-    ("no data", _json({"created": 1}), 1, ProtocolError, "unusable"),
-    ("empty data", _json({"data": []}), 1, ProtocolError, "unusable"),
-    ("null", _json(None), 1, ProtocolError, "unusable"),
-    ("a list", _json([]), 1, ProtocolError, "unusable"),
-    ("bad base64", _json({"data": [{"b64_json": "a"}]}), 1, ProtocolError, "unusable"),
-    ("error object", _json({"error": {"message": "x"}}), 1, APIError, "unusable"),
-    ("400", says(400), 1, BadRequestError, "final"),
-    ("401", says(401), 1, AuthenticationError, "final"),
-    ("403", says(403), 1, PermissionDeniedError, "final"),
-    ("404", says(404), 1, NotFoundError, "final"),
-    ("413", says(413), 1, BadRequestError, "final"),
-    ("422", says(422), 1, BadRequestError, "final"),
-    ("501", says(501), 1, ServerError, "final"),
-    ("505", says(505), 1, ServerError, "final"),
-    ("redirect", says(307, location="http://other/"), 1, BadRequestError, "final"),
-    ("moderation", says(400, "moderation_blocked"), 1, ModerationError, "final"),
-    ("policy", says(400, "content_policy_violation"), 1, ModerationError, "final"),
-    ("quota as 429", says(429, "insufficient_quota"), 1, QuotaExceededError, "final"),
-    ("billing as 400", says(400, "billing_hard_limit_reached"), 1, QuotaExceededError, "final"),
-    ("limit 0", says(429, None, "Limit: 0/1min."), 1, PermissionDeniedError, "final"),
-]
-
-
-@pytest.mark.parametrize(
-    ("step", "sent", "error", "outcome"),
-    [row[1:] for row in TABLE],
-    ids=[row[0] for row in TABLE],
-)
-def test_failure_table(step: Step, sent: int, error: type[ImageSDKError], outcome: str) -> None:
-    """Every row of the failure table: how often it is sent, what is raised, what may be billed."""
-    played = Played(lambda _: step)
-    billed = outcome in ("ambiguous", "still_running", "unusable")
-    assert isinstance(played.error, error)
-    assert played.sent == sent
-    assert played.outcomes == [outcome] * sent
-    assert played.error.may_be_billed is billed
-    assert [a.may_be_billed for a in played.error.attempts] == [billed] * sent
-    assert [a.number for a in played.error.attempts] == list(range(1, sent + 1))
-    notes = getattr(played.error, "__notes__", [])
-    assert len(notes) == sent - 1
-    assert all(f"attempt {n}: {outcome} after" in note for n, note in enumerate(notes, 1))
-    assert len({r.headers["Idempotency-Key"] for r in played.transport.requests}) == 1
-    assert len({r.body for r in played.transport.requests}) == 1
-    assert played.transport.open == 0
-    assert set(played.open_in_pauses) <= {0}
 
 
 @pytest.mark.parametrize(
@@ -254,9 +168,9 @@ def test_max_attempts() -> None:
 
 def test_very_many_attempts() -> None:
     """The doubling of the backoff ends before numbers do."""
-    policy = RetryPolicy(1100, backoff=0.001, max_backoff=0.002)
-    played = Played(lambda _: ConnectError("refused"), retry=policy)
-    assert (played.sent, type(played.error)) == (1100, ConnectError)
+    policy = RetryPolicy(10**6, backoff=0.001, max_backoff=0.002)
+    error = ConnectError("refused")
+    assert policy.delay(error, Call(counted_attempts=10**6 - 1), 1.0) == 0.002
 
 
 def test_backoff() -> None:
@@ -369,7 +283,9 @@ def test_keys_of_calls_differ() -> None:
     """Each call, and each part of a call that is split, has an Idempotency-Key of its own."""
 
     async def main() -> list[str]:
-        transport = ScriptedTransport(lambda _: _json({"data": [{"url": "http://a/b"}] * 10}))
+        transport = ScriptedTransport(
+            lambda _: ScriptedAnswer({"data": [{"url": "http://a/b"}] * 10})
+        )
         async with ImageSession(base_url="http://server/v1", transport=transport) as images:
             await images.generate("a fox", n=20)
             await images.generate("a fox", n=10)
@@ -427,7 +343,7 @@ def test_bad_policies(values: dict[str, Any], words: str) -> None:
         RetryPolicy(**values)
 
 
-@attrs.frozen
+@attrs.define
 class Call:
     """What the policy needs to know of a call."""
 
@@ -466,3 +382,172 @@ def test_values_that_are_no_times_or_counts(values: dict[str, Any]) -> None:
     """A policy is refused when it is made, not when the first failure meets it."""
     with pytest.raises(ConfigurationError, match=next(iter(values))):
         RetryPolicy(**values)
+
+
+# The quota ------------------------------------------------------------------------------------
+
+
+class Driven:
+    """Calls that are driven by `retrying`, without a session."""
+
+    def __init__(self, policy: RetryPolicy, quota: RetryQuota, **values: Any) -> None:
+        self.policy, self.quota, self.values = policy, quota, values
+        self.exchanges = 0
+        self.pauses = 0
+
+    def call(self, *steps: BaseException | str) -> Any:
+        """Return what one call gives or raises; its exchanges end as *steps* say, the last for ever."""
+        return run(lambda: self._call(steps))
+
+    async def _call(self, steps: tuple[BaseException | str, ...]) -> Any:
+        call = Call(**{"counted_attempts": 0} | self.values)
+
+        async def attempt() -> str:
+            step = steps[min(call.counted_attempts, len(steps) - 1)]
+            call.counted_attempts += 1
+            self.exchanges += 1
+            if isinstance(step, ImageSDKError):
+                raise attrs.evolve(step)
+            if isinstance(step, BaseException):
+                raise step
+            return step
+
+        def before_retry(error: ImageSDKError, delay: float) -> None:
+            assert isinstance(error, ImageSDKError)
+            assert delay >= 0
+            self.pauses += 1
+
+        try:
+            return await retrying(self.policy, call, before_retry, self.quota)(attempt)
+        except ImageSDKError as error:
+            return error
+
+
+BROKEN = ServerError("boom", status=500)
+THROTTLED = RateLimitError("slow down", status=429, retry_after=1.0)
+
+
+def notes_of(error: Any) -> list[str]:
+    return list(getattr(error, "__notes__", []))
+
+
+def test_the_quota_pays_for_100_retries() -> None:
+    """While nothing succeeds, calls without number are sent again 100 times together."""
+    quota = RetryQuota()
+    driven = Driven(RetryPolicy(3, backoff=0.0), quota)
+    errors = [driven.call(BROKEN) for _ in range(200)]
+    assert (driven.exchanges, driven.pauses, quota.left) == (300, 100, 0)
+    assert all(type(error) is ServerError for error in errors)
+    unpaid = [error for error in errors if notes_of(error)]
+    assert len(unpaid) == 150
+    (note,) = notes_of(unpaid[0])
+    assert note == (
+        "not sent again: the retry quota of this key is used up because many calls fail; it fills up "
+        "as calls succeed"
+    )
+
+
+def test_success_gives_back_what_the_call_took() -> None:
+    """A server that fails now and then uses up nothing; a plain success gives back 1."""
+    quota = RetryQuota(20)
+    driven = Driven(RetryPolicy(3, backoff=0.0), quota)
+    for _ in range(50):
+        assert driven.call(BROKEN, BROKEN, "image") == "image"
+        assert quota.left == 20
+    driven.call(BROKEN)
+    assert quota.left == 10
+    driven.call("image")
+    assert quota.left == 11
+    driven.call(BROKEN, "image")
+    assert quota.left == 11
+
+
+def test_an_empty_quota_fills_up_with_success() -> None:
+    """After an outage each five calls that succeed pay for one retry, up to the capacity."""
+    quota = RetryQuota(10)
+    driven = Driven(RetryPolicy(3, backoff=0.0), quota)
+    driven.call(BROKEN)
+    assert quota.left == 0
+    for _ in range(4):
+        driven.call("image")
+    assert driven.call(BROKEN, "image") is not None
+    assert driven.exchanges == 3 + 4 + 1
+    driven.call("image")
+    assert driven.call(BROKEN, "image") == "image"
+    for _ in range(20):
+        driven.call("image")
+    assert quota.left == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "policy", "values", "cost"),
+    [
+        (BROKEN, RetryPolicy(2), {}, 5),
+        (ConnectError("refused"), RetryPolicy(2), {}, 5),
+        (RESET, RetryPolicy(2), {}, 5),
+        (NO_ANSWER, RetryPolicy(2, ambiguous="always"), {}, 10),
+        (NO_ANSWER, RetryPolicy(2), {}, 0),
+        (BadRequestError("no", status=400), RetryPolicy(2), {}, 0),
+        (BROKEN, RetryPolicy(1), {}, 0),
+        # Without a limiter the policy sends again after a 429, with one it is the limiter.
+        (THROTTLED, RetryPolicy(2), {}, 5),
+        # A pause that would end after the deadline is not begun, so it costs nothing.
+        (ServerError("boom", status=500, retry_after=9.0), RetryPolicy(2), {"remaining": 5.0}, 0),
+    ],
+)
+def test_what_a_retry_costs(error: Any, policy: RetryPolicy, values: Any, cost: int) -> None:
+    """A retry costs 5, after a timeout 10, and what is not sent again costs nothing."""
+    quota = RetryQuota()
+    driven = Driven(policy, quota, **values)
+    assert notes_of(driven.call(error)) == []
+    assert driven.exchanges == (2 if cost else 1)
+    assert quota.left == 500 - cost
+
+
+def test_the_limiter_pays_for_its_own_waits() -> None:
+    """A 429 that the limiter waits out is sent again however empty the quota is."""
+    quota = RetryQuota(0)
+    driven = Driven(RetryPolicy(1), quota, max_pause=300.0)
+    assert driven.call(*[THROTTLED] * 50, "image") == "image"
+    assert (driven.exchanges, quota.left) == (51, 0)
+
+
+@pytest.mark.parametrize("end", [ZeroDivisionError(), asyncio.CancelledError()])
+def test_what_is_no_success_gives_nothing_back(end: BaseException) -> None:
+    """A bug or a cancellation after a retry is not taken for a sign that the server works."""
+    quota = RetryQuota()
+    with pytest.raises(type(end)):
+        Driven(RetryPolicy(3, backoff=0.0), quota).call(BROKEN, end)
+    assert quota.left == 495
+
+
+def test_without_a_quota() -> None:
+    """Who drives calls without a quota sends them again as often as the policy says."""
+    driven = Driven(RetryPolicy(300, backoff=0.0), None)  # type: ignore[arg-type]
+    assert notes_of(driven.call(BROKEN)) == []
+    assert driven.call(BROKEN, "image") == "image"
+    assert driven.exchanges == 302
+
+
+@pytest.mark.timeout(300)  # ten thousand calls take 10 s, and twice that when coverage is measured
+def test_an_outage_does_not_multiply_the_load() -> None:
+    """Ten thousand calls against a server that is down cause 100 retries, not 20,000."""
+
+    async def main() -> tuple[int, list[Any], list[Event]]:
+        transport = ScriptedTransport(lambda _: says(500))
+        events: list[Event] = []
+        async with ImageSession(
+            base_url="http://server/v1",
+            transport=transport,
+            images_per_minute=None,
+            on_event=events.append,
+        ) as images:
+            calls = (images.generate("a fox") for _ in range(10_000))
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+        return len(transport.requests), list(errors), events
+
+    requests, errors, events = run(main)
+    assert requests == 10_100
+    assert {type(error) for error in errors} == {ServerError}
+    assert sum(isinstance(event, Retrying) for event in events) == 100
+    assert all("retry quota" in "".join(notes_of(error)) for error in errors)
