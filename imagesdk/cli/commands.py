@@ -96,7 +96,7 @@ async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]
             from imagesdk.emulator import EmulatorServer
 
             rate = arguments.images_per_minute
-            limit = None if rate == "off" else 50.0 if rate is None else rate
+            limit = None if rate == "off" else 50.0 if rate in (None, "auto") else rate
             server = EmulatorServer(images_per_minute=limit, record_requests=False)
             await stack.enter_async_context(server)
             options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}

@@ -219,7 +219,10 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
         "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
     )
     group.add_argument(
-        "--images-per-minute", type=_rate, metavar="N", help="limit of the key, 'off' for none"
+        "--images-per-minute",
+        type=_own_rate,
+        metavar="N",
+        help="limit of the key; 'auto' to follow what the server names, 'off' for none",
     )
     group.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="for a call, without its wait in the queue"
@@ -243,7 +246,21 @@ def _port(text: str) -> int:
 
 
 def _rate(text: str) -> float | str:
-    return text if text == "off" else float(text)
+    return _number_or(text, "off")
+
+
+def _own_rate(text: str) -> float | str:
+    return _number_or(text, "auto", "off")
+
+
+def _number_or(text: str, *words: str) -> float | str:
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        choices = " or ".join(repr(word) for word in words)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {choices}") from None
 
 
 if __name__ == "__main__":

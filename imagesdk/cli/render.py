@@ -130,8 +130,9 @@ def _why(state: LimiterSnapshot) -> str:
     """Say why requests wait."""
     if state.paused:
         return f"the server asked to pause, {state.paused:.0f} s left"
-    if state.queued and state.images_per_minute is not None:
-        return f"{state.queued} wait for the limit of {state.images_per_minute:g} a minute"
+    if state.queued and state.limit is not None:
+        named = " that the server named" if state.adopted == state.limit else ""
+        return f"{state.queued} wait for the limit of {state.limit:g} a minute{named}"
     return ""
 
 

@@ -32,7 +32,7 @@ from imagesdk.events import (
     Retrying,
     Throttled,
 )
-from imagesdk.limiters.base import Limiter, Priority, Ticket
+from imagesdk.limiters.base import CallTooLarge, Limiter, Priority, Reason, Slots, Ticket
 from imagesdk.protocol.decode import Answer, decode_answer
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
@@ -57,6 +57,9 @@ class Call:
         endpoint: For events.
         model: For events.
         cost: Images that it asks for.
+        input_images: Reference images that it carries.
+        scope: See `imagesdk.limiters.base.Limiter.ticket`.
+        place: Place in the limiter's queue of the call that it is a part of, None for the end.
         wire: What is sent, the same for every attempt.
         timeout: Seconds from the first admission to the end, None for any time.
         max_wait: Seconds that the first admission may take, None for any time.
@@ -69,6 +72,9 @@ class Call:
     endpoint: str
     model: str | None
     cost: int
+    input_images: int = 0
+    scope: str = ""
+    place: Any = None
     wire: WireRequest
     timeout: float | None
     max_wait: float | None
@@ -132,7 +138,7 @@ class Pipeline:
     policy: RetryPolicy
     credentials: Mapping[str, str]
     secret: str = attrs.field(repr=False)
-    slots: asyncio.Semaphore | None
+    slots: Slots | None
     on_event: Callable[[Event], None] | None
     closed: bool = attrs.field(default=False, init=False)
     _deadlines: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
@@ -150,15 +156,27 @@ class Pipeline:
 
         Raises:
             ImageSDKError: It failed for good, with ``attempts`` filled in.
+            CallTooLarge: The limit has become lower than what it asks for: it must be split.
         """
+
+        def on_queued(position: int, wait: float, reason: Reason) -> None:
+            self._emit(call, Queued, cost=call.cost, position=position, wait=wait, reason=reason)
+
         ticket = self.limiter.ticket(
             call.cost,
+            input_images=call.input_images,
+            scope=call.scope,
             priority=call.priority,
             max_wait=call.max_wait,
-            on_queued=lambda position: self._emit(call, Queued, cost=call.cost, position=position),
+            slots=self.slots,
+            place=call.place,
+            on_queued=None if self.on_event is None else on_queued,
         )
         retry = retrying(
-            self.policy, call, lambda error, delay: self._before_retry(call, error, delay)
+            self.policy,
+            call,
+            lambda error, delay: self._before_retry(call, error, delay),
+            self.limiter.retry_quota,
         )
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
         deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
@@ -168,6 +186,9 @@ class Pipeline:
                 answer: Answer = await retry(self._attempt, call, ticket, deadline)
         except ImageSDKError as error:
             raised = self._final(call, error, call.attempts[:-1])
+        except CallTooLarge:
+            call.place = ticket.place
+            raise
         except TimeoutError:
             raised = self._final(call, self._out_of_time(call), call.attempts)
         except asyncio.CancelledError as error:
@@ -186,20 +207,19 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         queued_at = loop.time()
         async with AsyncExitStack() as stack:
-            if self.slots is not None:
-                await stack.enter_async_context(self.slots)
             await stack.enter_async_context(ticket)
             if self.closed:
+                ticket.sent = False
                 raise ConfigurationError("the session is closed; a closed session sends nothing")
             now = loop.time()
             if call.admitted_at is None:
                 call.admitted_at = now
                 deadline.reschedule(None if call.timeout is None else now + call.timeout)
             call.waited += now - queued_at
-            self._emit(call, Admitted, waited=now - queued_at)
-            return await self._exchange(call)
+            self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
+            return await self._exchange(call, ticket)
 
-    async def _exchange(self, call: Call) -> Answer:
+    async def _exchange(self, call: Call, ticket: Ticket) -> Answer:
         """Send the request, read the answer, and record how it went."""
         exchange = _Exchange(asyncio.get_running_loop().time())
         failure: ImageSDKError
@@ -219,7 +239,11 @@ class Pipeline:
             raise
         else:
             self._record(call, exchange, "ok", None)
+            ticket.headers = answer.headers
             return answer
+        finally:
+            ticket.sent = exchange.progress.phase == "receive"
+            ticket.sent_at = exchange.progress.sent_at
         self._record(call, exchange, classify(failure), str(failure))
         # The frames below hold the raw answer, in which a server may echo the key.
         failure.__context__ = None
@@ -265,11 +289,29 @@ class Pipeline:
         self._emit(call, Attempted, **attrs.asdict(attempt))
 
     def _before_retry(self, call: Call, error: ImageSDKError, delay: float) -> None:
+        last = call.attempts[-1]
+        said = {"attempt": last.number, "status": last.status, "request_id": last.request_id}
         if classify(error) == "throttled" and call.max_pause is not None:
-            pause = self.limiter.snapshot().paused
-            self._emit(call, Throttled, pause=pause, message=str(error))
+            now = self.limiter.snapshot(call.scope)
+            self._emit(
+                call,
+                Throttled,
+                pause=now.paused,
+                message=str(error),
+                retry_after=error.retry_after,
+                limit=now.limit,
+                **said,
+            )
         else:
-            self._emit(call, Retrying, delay=delay, reason=classify(error))
+            self._emit(
+                call,
+                Retrying,
+                delay=delay,
+                reason=classify(error),
+                message=str(error),
+                may_be_billed=last.may_be_billed,
+                **said,
+            )
 
     def _out_of_time(self, call: Call) -> ImageSDKError:
         """Return the error for a call whose deadline passed, or was moved to now by `close`."""
@@ -310,6 +352,8 @@ class Pipeline:
                 retry_after=error.retry_after,
             )
             final.__cause__ = error
+            for note in getattr(error, "__notes__", ()):
+                final.add_note(note)
         final.attempts = tuple(call.attempts)
         final.may_be_billed = billed
         for attempt in earlier:

@@ -7,7 +7,6 @@ https://github.com/openai/openai-python (read 2026-11-20)
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from imagesdk.errors import ConfigurationError
-from imagesdk.limiters.base import Limiter, NoLimiter
+from imagesdk.limiters.base import Limiter
 from imagesdk.limiters.local import ImageLimiter
+from imagesdk.limiters.unlimited import NoLimiter
 from imagesdk.models.profiles import ServerProfile, profile_for_host, profile_named
 from imagesdk.transport.base import Transport
 
@@ -33,7 +33,6 @@ __all__ = (
     "check_extra_headers",
     "choose_limiter",
     "choose_profile",
-    "choose_slots",
     "choose_transport",
     "origin_of",
     "read_endpoint",
@@ -41,6 +40,8 @@ __all__ = (
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_FIRST_GUESS = 50.0
+"""Images a minute with which "auto" begins where the server has no default."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRETS_IN_URL = re.compile(r"(?<=//)[^/]*(?=@)|^[^/]*(?=@)|(?<=[?#]).*", re.DOTALL)
 """User and password, query and fragment: messages do not show them."""
@@ -228,10 +229,13 @@ def choose_profile(server: ServerProfile | str | None, host: str) -> ServerProfi
 
 def choose_limiter(
     limiter: Limiter | None,
-    images_per_minute: float | Literal["profile"] | None,
+    images_per_minute: float | Literal["profile", "auto"] | None,
     profile: ServerProfile,
 ) -> Limiter:
-    """Return the limiter that was given, or make one: ``"profile"`` is the server's default.
+    """Return the limiter that was given, or make one.
+
+    ``"profile"`` is the server's default, ``"auto"`` begins there (with 50 where the server has none)
+    and follows what the server names in both directions.
 
     Raises:
         ConfigurationError: Both were given, or the number is out of range.
@@ -242,6 +246,8 @@ def choose_limiter(
         return limiter
     if images_per_minute == "profile":
         images_per_minute = profile.images_per_minute
+    if images_per_minute == "auto":
+        return ImageLimiter(profile.images_per_minute or _FIRST_GUESS, adopt="auto")
     if images_per_minute is None:
         return NoLimiter()
     return ImageLimiter(images_per_minute)
@@ -262,19 +268,6 @@ def choose_transport(
     from imagesdk.transport._aiohttp import AiohttpTransport
 
     return AiohttpTransport(client_session)
-
-
-def choose_slots(max_concurrency: int | None) -> asyncio.Semaphore | None:
-    """Return what bounds the exchanges in flight, None for any number.
-
-    Raises:
-        ConfigurationError: There would be none at all.
-    """
-    if max_concurrency is None:
-        return None
-    if max_concurrency < 1:
-        raise ConfigurationError(f"max_concurrency is {max_concurrency!r}; it must be 1 or more")
-    return asyncio.Semaphore(max_concurrency)
 
 
 def seconds(name: str, value: float | None, *, zero: bool = False) -> float | None:

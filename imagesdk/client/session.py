@@ -28,7 +28,6 @@ from imagesdk.client._pipeline import Call, Pipeline
 from imagesdk.client.config import (
     choose_limiter,
     choose_profile,
-    choose_slots,
     choose_transport,
     read_endpoint,
     seconds,
@@ -38,8 +37,8 @@ from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
 from imagesdk.errors import ConfigurationError
 from imagesdk.events import Downloaded, Event
-from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority
-from imagesdk.models.profiles import ServerProfile, family_of
+from imagesdk.limiters.base import CallTooLarge, Limiter, LimiterSnapshot, Priority, Slots
+from imagesdk.models.profiles import ServerProfile, family_of, limit_group
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
@@ -47,6 +46,7 @@ from imagesdk.models.requests import (
     ImageRequest,
     VariationRequest,
 )
+from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport.base import Transport
@@ -78,9 +78,11 @@ class ImageSession:
         model: Model of every call that names none. None sends no model: the classic API. OpenAI's own
             server requires one.
         server: A `ServerProfile`, or the name of one; None picks it by the host of base_url.
-        images_per_minute: Limit of the key in images, above 0. None for no limit of ours. Left out, the
+        images_per_minute: Limit of the key in images, above 0. ``"auto"`` begins with the profile's and
+            follows what the server names, up and down. None for no limit of ours. Left out, the
             server's profile decides: 50.
-        limiter: An `ImageLimiter` that several sessions share, instead of images_per_minute.
+        limiter: An `ImageLimiter` or `RedisLimiter` that several sessions share, instead of
+            images_per_minute.
         retry: What to do when an exchange fails.
         timeout: Seconds from a call's first admission to its end: attempts, pauses, waits after a 429.
             Time in the queue before that does not count. None for any time.
@@ -106,7 +108,7 @@ class ImageSession:
         project: str | None = None,
         model: str | None = None,
         server: ServerProfile | str | None = None,
-        images_per_minute: float | Literal["profile"] | None = "profile",
+        images_per_minute: float | Literal["profile", "auto"] | None = "profile",
         limiter: Limiter | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | None = 600.0,
@@ -136,7 +138,7 @@ class ImageSession:
             policy=retry or RetryPolicy(),
             credentials=self._endpoint.credentials,
             secret=self._endpoint.secret,
-            slots=choose_slots(max_concurrency),
+            slots=None if max_concurrency is None else Slots(max_concurrency),
             on_event=on_event,
         )
         self._downloader = Downloader(
@@ -159,9 +161,14 @@ class ImageSession:
         """The limiter of the session, to share it with another one or to look at it."""
         return self._pipeline.limiter
 
-    def snapshot(self) -> LimiterSnapshot:
-        """Return the state of the limiter: what is used, what waits, how long it pauses."""
-        return self._pipeline.limiter.snapshot()
+    def snapshot(self, model: str | None = None) -> LimiterSnapshot:
+        """Return the state of the limiter: what is used, what waits and why, how long it pauses.
+
+        Args:
+            model: Where the server limits each family of models by itself, the model whose limit is
+                meant; None for the session's.
+        """
+        return self._pipeline.limiter.snapshot(self._scope(model or self._model))
 
     async def generate(
         self,
@@ -549,21 +556,34 @@ class ImageSession:
         if request.model is None and self._profile.requires_model:
             raise no_model(request, self._endpoint.host)
         family = family_of(request.model, self._profile)
-        most = min(family.max_n, self._pipeline.limiter.max_cost or family.max_n)
+        scope = self._scope(request.model)
+        most = min(family.max_n, self._pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request)
         parts = split(request, most)
         judge(self._validate, inputs, find_problems(request, parts, family, inputs))
         files = [entry.file for entry in inputs]
         own_headers = {"User-Agent": self._user_agent}
-        calls = [
-            self._call(
-                part, wire_request(part, family, files, self._endpoint, own_headers), options
-            )
-            for part in parts
-        ]
-        answers = await asyncio.gather(
-            *(self._pipeline.run(call) for call in calls), return_exceptions=True
-        )
+        calls: list[Call] = []
+
+        async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
+            wire = wire_request(part, family, files, self._endpoint, own_headers)
+            call = self._call(part, wire, options, scope, input_images=len(files), place=place)
+            calls.append(call)
+            try:
+                return [await self._pipeline.run(call)]
+            except CallTooLarge as now:  # the server's limit is lower than was thought
+                return await send_all(split(part, now.limit), call.place)
+            except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
+                return [error]
+
+        async def send_all(
+            parts: Sequence[ImageRequest],
+            place: Any = None,  # noqa: ANN401
+        ) -> list[Answer | BaseException]:
+            answers = await asyncio.gather(*(send(part, place) for part in parts))
+            return [answer for several in answers for answer in several]
+
+        answers = await send_all(parts)
         attempts = tuple(attempt for call in calls for attempt in call.attempts)
         return join(
             images_asked(request),
@@ -573,7 +593,22 @@ class ImageSession:
             keep_partial=options.partial == "return",
         )
 
-    def _call(self, part: ImageRequest, wire: WireRequest, options: CallOptions) -> Call:
+    def _scope(self, model: str | None) -> str:
+        """Return what the server limits by itself: a family of models, or everything."""
+        if not self._profile.limits_each_family:
+            return ""
+        return limit_group(model, self._profile)
+
+    def _call(
+        self,
+        part: ImageRequest,
+        wire: WireRequest,
+        options: CallOptions,
+        scope: str,
+        *,
+        input_images: int,
+        place: Any,  # noqa: ANN401 - the limiter's own
+    ) -> Call:
         self._calls += 1
         cost = images_asked(part)
         return Call(
@@ -581,6 +616,9 @@ class ImageSession:
             endpoint=part.endpoint,
             model=part.model,
             cost=cost,
+            input_images=input_images,
+            scope=scope,
+            place=place,
             wire=wire,
             timeout=options.timeout,
             max_wait=options.max_wait,

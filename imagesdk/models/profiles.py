@@ -24,6 +24,7 @@ __all__ = (
     "ServerProfile",
     "SizeRule",
     "family_of",
+    "limit_group",
     "profile_for_host",
     "profile_named",
 )
@@ -285,6 +286,7 @@ class ServerProfile:
         hosts: Hosts of base_url that select this profile by themselves.
         images_per_minute: Default of the session's limiter, None for no limit.
         requires_model: True if the server answers no request without a model.
+        limits_each_family: True if models have rate limits of their own; those of one line share one.
         default_family: What holds for a request without a model.
     """
 
@@ -293,6 +295,7 @@ class ServerProfile:
     hosts: tuple[str, ...] = ()
     images_per_minute: float | None = 50.0
     requires_model: bool = False
+    limits_each_family: bool = False
     default_family: ModelFamily = CLASSIC
 
 
@@ -302,6 +305,9 @@ _PROFILES = (
         source="https://platform.openai.com/docs/api-reference/images",
         hosts=("api.openai.com",),
         requires_model=True,
+        # "Rate limit reached for gpt-image-2-codex (for limit gpt-image)": a line of models shares
+        # one limit. https://platform.openai.com/docs/guides/rate-limits (read 2026-11-21)
+        limits_each_family=True,
         default_family=UNKNOWN,
     ),
     # Servers of the classic contract: default rate limit 50 images a minute.
@@ -345,3 +351,17 @@ def family_of(model: object, profile: ServerProfile) -> ModelFamily:
         if name == known or name.startswith(f"{known}-"):
             return family
     return UNKNOWN
+
+
+def limit_group(model: object, profile: ServerProfile) -> str:
+    """Return the name under which the server limits *model* together with others of its line.
+
+    A model that is not known has a limit of its own.
+    """
+    if model is None:
+        return profile.default_family.name
+    name = str(model).rpartition("/")[2]
+    for line in ("gpt-image-1-mini", "gpt-image", "chatgpt-image", "dall-e-3", "dall-e-2"):
+        if name == line or name.startswith(f"{line}-"):
+            return line
+    return name

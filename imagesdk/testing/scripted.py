@@ -128,7 +128,7 @@ class ScriptedTransport:
             if isinstance(step, ImageSDKError):
                 progress.phase = step.phase if isinstance(step, TransportError) else "receive"
                 raise attrs.evolve(step)
-            progress.phase = "receive"
+            progress.phase, progress.sent_at = "receive", loop.time()
             await asyncio.sleep(step.delay)
             yield _ScriptedReply(step)
         finally:

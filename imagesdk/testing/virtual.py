@@ -16,6 +16,8 @@ _Ts = TypeVarTuple("_Ts")
 _STEP = 1e-6
 """Seconds past the timer. A clock that lands exactly on it never finishes aiolimiter, whose float
 arithmetic then leaves a residue that asks for the same moment again."""
+_MOST_TURNS = 1000
+"""Turns of the loop at one moment, after which the clock moves on by a step, as a real one would have."""
 
 
 def virtual_time() -> asyncio.Runner:
@@ -43,6 +45,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self._in_threads = 0
+        self._turns = 0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
@@ -51,8 +54,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def jump(self, timeout: float | None) -> bool:
         """Move the clock on by *timeout*; False if something real must be awaited instead."""
-        if timeout is not None and timeout <= 0:
-            return True  # something is ready to run: a thread's result, perhaps
+        if timeout is not None and timeout <= 0:  # something is ready to run
+            self._turns += 1
+            if self._turns > _MOST_TURNS and not self._in_threads:
+                self._turns, self._now = 0, self._now + _STEP
+            return True
+        self._turns = 0
         if timeout is None or self._in_threads:
             return False
         self._now += timeout + _STEP

@@ -156,6 +156,7 @@ class _BodyPayload(Payload):
             else:
                 await self._write_source(writer, segment)
         self._progress.phase = "receive"
+        self._progress.sent_at = asyncio.get_running_loop().time()
 
     async def _write_source(self, writer: AbstractStreamWriter, source: Source) -> None:
         try:

@@ -21,9 +21,11 @@ class Progress:
     Attributes:
         phase: ``"connect"`` until the first byte is written, ``"send"`` until the last one is, then
             ``"receive"``: from there on the server may make, and bill, images.
+        sent_at: Loop time at which the last byte was written, None until then.
     """
 
     phase: Phase = "connect"
+    sent_at: float | None = None
 
 
 class Reply(Protocol):

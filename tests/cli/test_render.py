@@ -36,8 +36,19 @@ class Terminal(io.StringIO):
 
 def snapshot(**more: Any) -> LimiterSnapshot:
     """Return the state of a limiter that is idle."""
-    idle: dict[str, Any] = {"images_per_minute": 50.0, "used": 0, "queued": 0, "queued_images": 0}
-    return LimiterSnapshot(**idle | {"paused": 0.0} | more)
+    idle: dict[str, Any] = {
+        "images_per_minute": 50.0,
+        "limit": 50.0,
+        "adopted": None,
+        "used": 0,
+        "queued": 0,
+        "queued_images": 0,
+        "paused": 0.0,
+        "paused_until": None,
+        "next_waits": 0.0,
+        "next_waits_for": None,
+    }
+    return LimiterSnapshot(**idle | more)
 
 
 def record(custom_id: str = "fox", images: int = 1, **more: Any) -> Record:
@@ -148,8 +159,10 @@ def test_without_a_terminal_each_job_is_a_line(capsys: pytest.CaptureFixture[str
         view.add(failed("no"))
         state = snapshot(queued=3, paused=12.4)
         view.add(record("b"))
-        state = snapshot(images_per_minute=None, queued=1)
+        state = snapshot(images_per_minute=None, limit=None, queued=1)
         view.add(record("c"))
+        state = snapshot(limit=5.0, adopted=5.0, queued=2)
+        view.add(record("d"))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -157,6 +170,7 @@ def test_without_a_terminal_each_job_is_a_line(capsys: pytest.CaptureFixture[str
         "2/5 images, 1 failed: bad failed (3 wait for the limit of 50 a minute)",
         "3/5 images, 1 failed: b done (the server asked to pause, 12 s left)",
         "4/5 images, 1 failed: c done",
+        "5/5 images, 1 failed: d done (2 wait for the limit of 5 a minute that the server named)",
     ]
 
 

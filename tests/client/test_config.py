@@ -16,8 +16,8 @@ from imagesdk.client.config import (
 )
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import ConfigurationError
-from imagesdk.limiters.base import NoLimiter
 from imagesdk.limiters.local import ImageLimiter
+from imagesdk.limiters.unlimited import NoLimiter
 from imagesdk.models.profiles import ServerProfile, profile_named
 from imagesdk.testing import ScriptedTransport
 
@@ -168,14 +168,33 @@ def test_limiters() -> None:
     classic = profile_named("classic")
     own = ImageLimiter(3)
     assert choose_limiter(own, "profile", classic) is own
-    assert choose_limiter(None, "profile", classic).max_cost == 50
-    assert choose_limiter(None, 7, classic).max_cost == 7
+    assert choose_limiter(None, "profile", classic).max_cost() == 50
+    assert choose_limiter(None, 7, classic).max_cost() == 7
     assert isinstance(choose_limiter(None, None, classic), NoLimiter)
     unlimited = ServerProfile(name="own", source="here", images_per_minute=None)
     assert isinstance(choose_limiter(None, "profile", unlimited), NoLimiter)
-    for number in (7.0, None):
+    for number in (7.0, None, "auto"):
         with pytest.raises(ConfigurationError, match="not both"):
-            choose_limiter(own, number, classic)
+            choose_limiter(own, cast("Any", number), classic)
+
+
+@pytest.mark.parametrize(("default", "first"), [(50.0, 50), (7.0, 7), (None, 50)])
+def test_a_limit_that_follows_the_server(default: float | None, first: int) -> None:
+    """With "auto" the limit begins at the profile's, or at 50, and follows the server's word."""
+    profile = ServerProfile(name="own", source="here", images_per_minute=default)
+    limiter = choose_limiter(None, "auto", profile)
+    assert isinstance(limiter, ImageLimiter)
+    assert limiter.max_cost() == first
+    assert limiter.settings.adopt == "auto"
+    fixed = choose_limiter(None, 50.0, profile)
+    assert isinstance(fixed, ImageLimiter)
+    assert fixed.settings.adopt == "down"
+
+
+def test_a_word_that_is_no_limit() -> None:
+    """Of words only "auto" and "profile" are limits."""
+    with pytest.raises(ConfigurationError, match="images_per_minute is 'fast'"):
+        choose_limiter(None, cast("Any", "fast"), profile_named("classic"))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan")])

@@ -257,6 +257,81 @@ def test_limiter_is_shared() -> None:
     assert (snapshot.used, snapshot.images_per_minute) == (5, 20)
 
 
+def test_model_families_have_limits_of_their_own() -> None:
+    """On OpenAI's own host two families share no window, and two GPT Image models do."""
+
+    async def main() -> list[float]:
+        images, transport = session(
+            base_url="https://api.openai.com/v1", api_key="sk-x", images_per_minute=1
+        )
+        models = ("gpt-image-2", "dall-e-3", "gpt-image-1-mini", "gpt-image-1.5")
+        async with images:
+            await asyncio.gather(*(images.generate("a fox", model=model) for model in models))
+            used = {model: images.snapshot(model).used for model in (*models, "dall-e-2")}
+        assert used == {**dict.fromkeys(models, 1), "gpt-image-1-mini": 0, "dall-e-3": 0} | {
+            "dall-e-2": 0
+        }
+        return [request.at for request in transport.requests]
+
+    with virtual_time() as runner:
+        at = runner.run(main())
+    assert at[:3] == [0, 0, 0]
+    assert at[3] == pytest.approx(60.35, abs=0.1)
+
+
+def test_a_classic_server_has_one_limit() -> None:
+    """Where the profile says nothing of families, all models share the limit."""
+
+    async def main() -> float:
+        images, transport = session(images_per_minute=1)
+        async with images:
+            calls = (images.generate("a fox", model=model) for model in ("dall-e-3", "dall-e-2"))
+            await asyncio.gather(*calls)
+            assert images.snapshot() == images.snapshot("dall-e-2") == images.snapshot("x")
+        return transport.requests[1].at
+
+    with virtual_time() as runner:
+        assert runner.run(main()) == pytest.approx(60.35, abs=0.1)
+
+
+def test_the_snapshot_is_of_the_sessions_model() -> None:
+    """Without a model the snapshot is about the session's own; with one, about that one's family."""
+
+    async def main() -> None:
+        images, _ = session(
+            base_url="https://api.openai.com/v1", api_key="sk-x", model="gpt-image-2"
+        )
+        async with images:
+            await images.generate("a fox", n=1)
+            await images.generate("a fox", model="dall-e-3", n=2, partial="return")
+            used = [images.snapshot(m).used for m in (None, "gpt-image-1", "dall-e-3", "flux")]
+            assert used == [1, 1, 2, 0]
+            assert images.snapshot().images_per_minute == 50
+
+    with virtual_time() as runner:
+        runner.run(main())
+
+
+def test_input_images_are_counted(png: Png) -> None:
+    """An edit is charged for the images that it sends, a generation for none."""
+
+    async def main() -> list[float]:
+        limiter = ImageLimiter(50, input_images_per_minute=4)
+        images, transport = session(limiter=limiter, model="gpt-image-2")
+        async with images:
+            with pytest.raises(ConfigurationError, match="5 input images can never be admitted"):
+                await images.edit([png()] * 5, "a hat")
+            for _ in range(3):
+                await images.edit([png(), png()], "a hat")
+                await images.generate("a fox")
+        return [request.at for request in transport.requests]
+
+    with virtual_time() as runner:
+        at = runner.run(main())
+    assert at[:4] == [0] * 4
+    assert at[4:] == pytest.approx([60.35] * 2, abs=0.1)
+
+
 def test_default_limit() -> None:
     """Left alone, the profile's limit of 50 images a minute holds; None switches it off."""
 

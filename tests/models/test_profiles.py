@@ -12,6 +12,7 @@ from imagesdk.models.profiles import (
     ModelFamily,
     ServerProfile,
     family_of,
+    limit_group,
     profile_for_host,
     profile_named,
 )
@@ -145,6 +146,41 @@ def test_only_gpt_image_refuses_response_format() -> None:
 def test_profile_for_host(host: str, name: str) -> None:
     """The host alone picks the profile, and it has to be the whole host."""
     assert profile_for_host(host).name == name
+
+
+@pytest.mark.parametrize(
+    ("model", "group"),
+    [
+        ("gpt-image-1", "gpt-image"),
+        ("gpt-image-2", "gpt-image"),
+        ("gpt-image-2.5-flare-2026-09-08", "gpt-image"),
+        ("gpt-image-3", "gpt-image"),
+        ("openai/gpt-image-2", "gpt-image"),
+        ("gpt-image-1-mini", "gpt-image-1-mini"),
+        ("gpt-image-1-mini-2025-10-06", "gpt-image-1-mini"),
+        ("chatgpt-image-latest", "chatgpt-image"),
+        ("dall-e-3", "dall-e-3"),
+        ("dall-e-2", "dall-e-2"),
+        ("flux-1-schnell", "flux-1-schnell"),
+        ("my-gpt-image-2", "my-gpt-image-2"),
+        (7, "7"),
+    ],
+)
+def test_what_is_limited_together(model: object, group: str) -> None:
+    """Models of one line share a limit, whatever date or gateway; an unknown one has its own."""
+    assert limit_group(model, OPENAI) == group
+
+
+def test_what_is_limited_without_a_model() -> None:
+    """Calls that name no model share the limit of the profile's default."""
+    assert limit_group(None, SERVER) == limit_group(None, SERVER) == CLASSIC.name
+    assert limit_group(None, OPENAI) == UNKNOWN.name
+
+
+def test_who_limits_each_family() -> None:
+    """OpenAI limits each family of models by itself; a classic server has one limit."""
+    assert OPENAI.limits_each_family
+    assert not SERVER.limits_each_family
 
 
 def test_openai_requires_a_model() -> None:
