@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         StreamIncompleteError,
         TransportError,
     )
+    from imagesdk.limiters._redis import RedisLimiter
     from imagesdk.limiters.base import LimiterSnapshot
     from imagesdk.limiters.local import ImageLimiter
     from imagesdk.models.profiles import ServerProfile
@@ -87,6 +88,7 @@ __all__ = (
     "QuotaExceededError",
     "RateLimitError",
     "RateLimitTooLongError",
+    "RedisLimiter",
     "RequestTimeoutError",
     "ResponseInterruptedError",
     "RetryPolicy",
@@ -109,6 +111,7 @@ _HOMES = {
     "ImagesResponse": "client.results",
     "LimiterSnapshot": "limiters.base",
     "Outcome": "client.fanout",
+    "RedisLimiter": "limiters._redis",
     "RetryPolicy": "retry",
     "ServerProfile": "models.profiles",
     "VariationRequest": "models.requests",
