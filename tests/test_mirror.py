@@ -13,6 +13,7 @@ TESTS = Path(__file__).parent
 
 # Files of the repository as a whole.
 ABOUT_THE_REPOSITORY = {
+    "test_benchmarks.py",
     "test_docstrings.py",
     "test_examples.py",
     "test_import.py",
@@ -23,7 +24,19 @@ ABOUT_THE_REPOSITORY = {
 # Folders of tests that need several modules at once, or none.
 ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing"}
 # More than one file about one module.
-FURTHER = {"emulator/test_painter_edits.py": "emulator/painter.py"}
+FURTHER = {
+    "client/test_throttling.py": "client/_pipeline.py",
+    "emulator/test_painter_edits.py": "emulator/painter.py",
+    "limiters/test_local_pauses.py": "limiters/local.py",
+    "limiters/test_local_properties.py": "limiters/local.py",
+    "limiters/test_local_refusals.py": "limiters/local.py",
+    "limiters/test_local_snapshot.py": "limiters/local.py",
+    "limiters/test_queue_cancelled.py": "limiters/_queue.py",
+    "limiters/test_queue_loops.py": "limiters/_queue.py",
+    "limiters/test_queue_waits.py": "limiters/_queue.py",
+    "limiters/test_redis_limiter.py": "limiters/_redis.py",
+    "test_retry_billing.py": "retry.py",
+}
 # Helpers that are tested through the module that uses them.
 THROUGH = {
     "emulator/_animals.py": "emulator/test_painter.py",
@@ -38,6 +51,9 @@ THROUGH = {
     "emulator/_scenes.py": "emulator/test_painter.py",
     "emulator/_subjects.py": "emulator/test_painter.py",
     "emulator/_things.py": "emulator/test_painter.py",
+    "limiters/_redis_queue.py": "limiters/test_redis.py",
+    "limiters/_redis_scripts.py": "limiters/test_redis.py",
+    "limiters/_redis_store.py": "limiters/test_redis.py",
 }
 
 
