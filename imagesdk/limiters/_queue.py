@@ -296,13 +296,13 @@ class CallQueue(ABC, Generic[P]):
                     self._announce(waiter, lane, reason, loop.time())
                 await waiter.sleep(wait)
         except BaseException:
+            self._leave(waiter, lane)  # from here on nobody grants it anything
             if waiter.permit is not None:
                 self._no_news(waiter.permit)
                 ticket.release_slot()
                 await self._return(waiter.permit)
             raise
-        finally:
-            self._leave(waiter, lane)
+        self._leave(waiter, lane)
         return permit
 
     async def settle(self, ticket: QueueTicket[P], permit: P, error: BaseException | None) -> None:
