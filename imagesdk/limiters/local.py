@@ -51,8 +51,11 @@ _RAMP = 0.5
 _LEAST_RAMP = 10
 _PROVEN = 2.0
 """Seconds without a refusal after a whole limit has left: then it is true, and the ramp is over."""
-_LONGEST_GUESS = 60.0
-"""Seconds; longest pause after 429s that name no delay."""
+_LONGEST_GUESS = 130.0
+"""Seconds; longest pause after 429s that name no delay. Half of it is more than a minute: on a server that
+counts what it refuses, anything shorter would be refused for ever."""
+_TRUST = 3
+"""Refusals in a row after each of which the server's own time was waited out; then it is not believed."""
 _TICK = 1e-3
 """Seconds; the bucket's room is looked at a little late rather than a hair early."""
 _EVENLY = 600.0
@@ -436,17 +439,20 @@ class _LocalQueue(CallQueue[Permit]):
         proven = permit.at >= self._full_at + _PROVEN
         self._full_at = math.inf
         self._schedule.give_back(permit)
+        self._pace.give_back(now, permit)
         said = (error.error or {}).get("message")
         info = rate_limit_info(error.headers, said if isinstance(said, str) else error.message)
         adopted = self._hear(info, now, refused=True)
         too_large = not self._schedule.takes(ticket.cost)
         if adopted:
             self._adjusted_at = now
-        elif not too_large:
+        elif not too_large and info.dimension in (None, "images"):
             self._learn(permit, error, now, proven=proven)
-        wait = error.retry_after
+        wait, guess = error.retry_after, self._guess(now)
         if wait is None:  # what will be split needs a moment only: for its parts to take its place
-            wait = 0.0 if too_large else self._guess(now)
+            wait = 0.0 if too_large else guess
+        elif self._guesses > _TRUST:
+            wait = max(wait, guess)
         self._pause(error, wait, now)
 
     def _hear(self, info: RateLimitInfo, now: float, *, refused: bool) -> bool:

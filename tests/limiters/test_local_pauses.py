@@ -420,7 +420,7 @@ def test_guessed_pauses_double() -> None:
 
     pauses = run(main)
     for index, pause in enumerate(pauses[:-1]):
-        longest = min(60.0, 2.0**index)
+        longest = min(130.0, 2.0**index)
         assert longest / 2 <= pause <= longest + 0.1
     assert 0.5 <= pauses[-1] <= 1.1
 
@@ -454,5 +454,5 @@ def test_very_many_refusals() -> None:
         return snapshot.paused, snapshot.limit
 
     paused, limit = run(main)
-    assert 30 <= paused <= 60.1
+    assert 65 <= paused <= 130.1
     assert limit == 1
