@@ -562,12 +562,13 @@ class ImageSession:
         parts = split(request, most)
         judge(self._validate, inputs, find_problems(request, parts, family, inputs))
         files = [entry.file for entry in inputs]
+        references = sum(file.field == "image" for file in files)
         own_headers = {"User-Agent": self._user_agent}
         calls: list[Call] = []
 
         async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
             wire = wire_request(part, family, files, self._endpoint, own_headers)
-            call = self._call(part, wire, options, scope, input_images=len(files), place=place)
+            call = self._call(part, wire, options, scope, input_images=references, place=place)
             calls.append(call)
             try:
                 return [await self._pipeline.run(call)]
