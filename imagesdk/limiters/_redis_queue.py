@@ -482,15 +482,23 @@ class SharedQueue(_LocalQueue):
         window = min(
             (w for w in self._shadow.windows if w.dimension == "images"), key=lambda w: w.period
         )
-        seen_at, length = self._store.seen_at, window.period + window.jitter
-        before = sum(
-            e.cost.images for e in self._store.others if seen_at - length < e.at <= seen_at
+        length, seen_at, others = (
+            window.period + window.jitter,
+            self._store.seen_at,
+            self._store.others,
         )
-        known = sum(e.cost.images for e in self._store.others if e.at > seen_at)
-        expected = math.ceil(before * min(1.0, (now - seen_at) / length)) - known
+        busiest = max(
+            (
+                sum(other.cost.images for other in others if end.at - length < other.at <= end.at)
+                for end in others
+            ),
+            default=0,
+        )
+        since = max(seen_at, now - length)
+        known = sum(other.cost.images for other in others if other.at > since)
+        expected = math.ceil(busiest * min(1.0, (now - seen_at) / length)) - known
         if expected > 0:
-            room = max(0, window.limit - window.used(now))
-            self._shadow.put(_EXPECTED, now, Cost(min(expected, room), 0))
+            self._shadow.put(_EXPECTED, now, Cost(expected, 0))
 
     def _forget_places(self) -> None:
         for place in list(self._places):
@@ -513,6 +521,7 @@ class SharedQueue(_LocalQueue):
         """Learn from a 429, but not while it may be due to what others sent without the store."""
         if self._alone_since is None and now >= self._unclear_until:
             super()._learn(permit, error, now, proven=proven)
+            self._store.widen(max(window.jitter for window in self._shadow.windows))
 
     def _rejoin(self, now: float) -> None:
         """Count what was sent alone as what it was, now that the others can see it."""

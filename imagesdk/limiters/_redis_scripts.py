@@ -169,12 +169,14 @@ local function in_use(d)
   return ceiling
 end
 local windows, most, longest, period = {}, math.huge, state.longest or 0, math.huge
-for _, window in ipairs(ask.windows) do windows[#windows + 1] = window end
+for _, window in ipairs(ask.windows) do
+  windows[#windows + 1] = {window[1], window[2], window[3] + ask.wider}
+end
 for d = 1, 3 do
   local limit = in_use(d)
   if limit then
     local whole = math.max(1, math.floor(limit))
-    windows[#windows + 1] = {d, whole, math.floor(60000000 * whole / limit + 0.5) + ask.jitter}
+    windows[#windows + 1] = {d, whole, math.floor(60000000 * whole / limit + 0.5) + ask.jitter + ask.wider}
   end
 end
 for _, window in ipairs(windows) do

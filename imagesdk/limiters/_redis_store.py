@@ -136,6 +136,8 @@ class RedisStore:
         self.others: tuple[Entry, ...] = ()
         self.seen_at = -math.inf
         self._call = call
+        self._jitter = jitter
+        self._wider = 0
         self._timeout = timeout
         limits: dict[str, float | None] = dict((minute or {}).items())
         self._rules = {
@@ -183,6 +185,10 @@ class RedisStore:
         with self._lock:
             if self._own.pop(reservation.id, None) is not None:
                 self._drops.append(reservation.id)
+
+    def widen(self, jitter: float) -> None:
+        """Make the windows of what this process asks for longer than the periods by *jitter* seconds."""
+        self._wider = max(0, round((jitter - self._jitter) * _MICRO))
 
     async def reserve(
         self,
@@ -374,6 +380,7 @@ class RedisStore:
                 "client": self._client,
                 "fresh": f"epoch-{secrets.token_hex(8)}",
                 **self._rules,
+                "wider": self._wider,
             }
             # An idle store forgets everything, and rightly so: that is no loss.
             if self._clock is not None and now - self._clock[0] < self._stays:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given, strategies as st
 
 from imagesdk import ImageSession, RedisLimiter
 from imagesdk.errors import (
@@ -18,6 +19,8 @@ from imagesdk.errors import (
     RateLimitError,
     RateLimitTooLongError,
 )
+from imagesdk.limiters._redis_scripts import place
+from imagesdk.limiters._schedule import Cost, Dimension, Schedule, Window
 from imagesdk.limiters.base import Priority, Slots
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport
 
@@ -221,6 +224,31 @@ asyncio.run(main())
     assert [p.returncode for p in processes] == [0] * 4
     assert len(times) == 12
     assert max(sum(t - 2.0 < u <= t for u in times) for t in times) == 6
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40_000_000), st.integers(1, 10), st.integers(0, 4)), max_size=40
+    )
+)
+def test_local_and_shared_schedules_agree(calls: list[tuple[int, int, int]]) -> None:
+    """Calls that come one after the other go at the same moments by the local arithmetic and by the
+    store's, with several windows side by side; `place` and the script are compared in test_redis.py."""
+    rules: list[tuple[Dimension, int, int]] = [
+        ("images", 10, 60), ("images", 15, 200), ("requests", 4, 60), ("input_images", 6, 60)
+    ]  # fmt: skip
+    schedule = Schedule([Window(d, limit, float(seconds), 0.0) for d, limit, seconds in rules])
+    shared = [(d, limit, seconds * 1_000_000) for d, limit, seconds in rules]
+    placed: list[tuple[int, Cost]] = []
+    now = 0
+    for gap, images, inputs in calls:
+        cost = Cost(images, 1, inputs)
+        now += gap
+        local = now / 1e6 + schedule.delay(now / 1e6, cost)
+        now = place(placed, shared, now, cost)
+        placed.append((now, cost))
+        assert local == pytest.approx(now / 1e6, abs=1e-5)
+        schedule.admit(now / 1e6, cost)
 
 
 @pytest.mark.parametrize(
