@@ -54,7 +54,7 @@ _PROVEN = 2.0
 _LONGEST_GUESS = 130.0
 """Seconds; longest pause after 429s that name no delay. Half of it is more than a minute: on a server that
 counts what it refuses, anything shorter would be refused for ever."""
-_TRUST = 3
+_TRUST = 20
 """Refusals in a row after each of which the server's own time was waited out; then it is not believed."""
 _TICK = 1e-3
 """Seconds; the bucket's room is looked at a little late rather than a hair early."""
