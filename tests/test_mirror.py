@@ -39,6 +39,7 @@ FURTHER = {
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {
+    "client/_runner.py": "client/test_session.py",
     "emulator/_animals.py": "emulator/test_painter.py",
     "emulator/_brief.py": "emulator/test_painter.py",
     "emulator/_canvas.py": "emulator/test_painter.py",

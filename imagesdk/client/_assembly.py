@@ -206,7 +206,7 @@ def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequenc
         return
     if validate == "warn":
         for message in messages:
-            warnings.warn(f"sent all the same: {message}", UserWarning, stacklevel=4)
+            warnings.warn(f"sent all the same: {message}", UserWarning, stacklevel=5)
         return
     error: InvalidRequestError
     if unreadable:

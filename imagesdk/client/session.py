@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import attrs
-
-from imagesdk.client._assembly import (
-    CallOptions,
-    Validate,
-    as_request,
-    find_problems,
-    images_asked,
-    join,
-    judge,
-    no_model,
-    resolve_inputs,
-    split,
-    wire_request,
-)
-from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client._assembly import CallOptions, Validate, as_request
+from imagesdk.client._pipeline import Pipeline
+from imagesdk.client._runner import MAX_BYTES_AN_IMAGE, Runner
 from imagesdk.client.config import (
     choose_limiter,
     choose_profile,
@@ -37,17 +21,9 @@ from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
 from imagesdk.errors import ConfigurationError
 from imagesdk.events import Downloaded, Event
-from imagesdk.limiters.base import CallTooLarge, Limiter, LimiterSnapshot, Priority, Slots
-from imagesdk.models.profiles import ServerProfile, family_of, limit_group
-from imagesdk.models.requests import (
-    EditRequest,
-    GenerateRequest,
-    ImageInput,
-    ImageRequest,
-    VariationRequest,
-)
-from imagesdk.protocol.decode import Answer
-from imagesdk.protocol.encode import WireRequest
+from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority, Slots
+from imagesdk.models.profiles import ServerProfile
+from imagesdk.models.requests import EditRequest, GenerateRequest, ImageInput, VariationRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport.base import Transport
 
@@ -57,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ("ImageSession",)
 
 Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
-
-_MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
-_BODY_OVERHEAD_BYTES = 1024 * 1024
 
 
 class ImageSession:
@@ -119,11 +92,10 @@ class ImageSession:
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self._endpoint = read_endpoint(
+        endpoint = read_endpoint(
             api_key=api_key, base_url=base_url, organization=organization, project=project
         )
-        self._profile = choose_profile(server, self._endpoint.host)
-        self._model = model
+        profile = choose_profile(server, endpoint.host)
         self._defaults = CallOptions(
             timeout=seconds("timeout", timeout), max_wait=seconds("max_wait", max_wait, zero=True)
         )
@@ -131,30 +103,34 @@ class ImageSession:
             raise ConfigurationError(
                 f"validate is {validate!r}; it must be 'error', 'warn' or 'off'"
             )
-        self._validate = validate
         self._pipeline = Pipeline(
             transport=choose_transport(transport, client_session),
-            limiter=choose_limiter(limiter, images_per_minute, self._profile),
+            limiter=choose_limiter(limiter, images_per_minute, profile),
             policy=retry or RetryPolicy(),
-            credentials=self._endpoint.credentials,
-            secret=self._endpoint.secret,
+            credentials=endpoint.credentials,
+            secret=endpoint.secret,
             slots=None if max_concurrency is None else Slots(max_concurrency),
             on_event=on_event,
         )
-        self._downloader = Downloader(
-            transport=self._pipeline.transport,
-            endpoint=self._endpoint,
-            max_bytes=_MAX_BYTES_AN_IMAGE,
-            on_downloaded=self._on_downloaded,
+        self._runner = Runner(
+            endpoint=endpoint,
+            profile=profile,
+            model=model,
+            validate=validate,
+            pipeline=self._pipeline,
+            downloader=Downloader(
+                transport=self._pipeline.transport,
+                endpoint=endpoint,
+                max_bytes=MAX_BYTES_AN_IMAGE,
+                on_downloaded=self._on_downloaded,
+            ),
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._user_agent = ""
-        self._calls = 0
         self._maps: set[ImageMap[Any]] = set()
 
     def __repr__(self) -> str:
         state = " closed" if self._pipeline.closed else ""
-        return f"<ImageSession {self._endpoint.base_url} model={self._model!r}{state}>"
+        runner = self._runner
+        return f"<ImageSession {runner.endpoint.base_url} model={runner.model!r}{state}>"
 
     @property
     def limiter(self) -> Limiter:
@@ -168,7 +144,7 @@ class ImageSession:
             model: Where the server limits each family of models by itself, the model whose limit is
                 meant; None for the session's.
         """
-        return self._pipeline.limiter.snapshot(self._scope(model or self._model))
+        return self._pipeline.limiter.snapshot(self._runner.scope(model or self._runner.model))
 
     async def generate(
         self,
@@ -278,7 +254,9 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
+        return await self._runner.run(
+            request, self._defaults.but(timeout, max_wait, priority, partial)
+        )
 
     async def edit(
         self,
@@ -391,7 +369,9 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
+        return await self._runner.run(
+            request, self._defaults.but(timeout, max_wait, priority, partial)
+        )
 
     async def create_variation(
         self,
@@ -455,7 +435,9 @@ class ImageSession:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        return await self._run(request, self._defaults.but(timeout, max_wait, priority, partial))
+        return await self._runner.run(
+            request, self._defaults.but(timeout, max_wait, priority, partial)
+        )
 
     def map(
         self,
@@ -500,7 +482,7 @@ class ImageSession:
         options = self._defaults.but(timeout, max_wait, priority, partial)
 
         async def run(item: Q) -> ImagesResponse:
-            return await self._run(as_request(item), options)
+            return await self._runner.run(as_request(item), options)
 
         fanout: ImageMap[Q] = ImageMap(
             run, requests, concurrency=concurrency, ordered=ordered, forget=self._maps.discard
@@ -521,7 +503,7 @@ class ImageSession:
             await self._pipeline.transport.aclose()
 
     async def __aenter__(self) -> Self:
-        await self._enter_loop()
+        await self._runner.enter_loop()
         return self
 
     async def __aexit__(
@@ -531,107 +513,6 @@ class ImageSession:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-    async def _enter_loop(self) -> None:
-        """Bind the session to the running loop at its first use."""
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ConfigurationError(
-                "this session belongs to another event loop: make one session for each loop, for "
-                "example inside the coroutine that asyncio.run() is given"
-            )
-        if self._pipeline.closed:
-            raise ConfigurationError("the session is closed; make a new one")
-        if not self._user_agent:
-            version = await asyncio.to_thread(metadata.version, "imagesdk")
-            self._user_agent = f"imagesdk/{version}"
-
-    async def _run(self, request: ImageRequest, options: CallOptions) -> ImagesResponse:
-        """Check, split, send and join one request."""
-        await self._enter_loop()
-        if request.model is None:
-            request = attrs.evolve(request, model=self._model)
-        if request.model is None and self._profile.requires_model:
-            raise no_model(request, self._endpoint.host)
-        family = family_of(request.model, self._profile)
-        scope = self._scope(request.model)
-        most = min(family.max_n, self._pipeline.limiter.max_cost(scope) or family.max_n)
-        inputs = await resolve_inputs(request)
-        parts = split(request, most)
-        judge(self._validate, inputs, find_problems(request, parts, family, inputs))
-        files = [entry.file for entry in inputs]
-        references = sum(file.field == "image" for file in files)
-        own_headers = {"User-Agent": self._user_agent}
-        calls: list[Call] = []
-
-        async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
-            wire = wire_request(part, family, files, self._endpoint, own_headers)
-            call = self._call(part, wire, options, scope, input_images=references, place=place)
-            calls.append(call)
-            try:
-                return [await self._pipeline.run(call)]
-            except CallTooLarge as now:  # the server's limit is lower than was thought
-                return await send_all(split(part, now.limit), call.place)
-            except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
-                return [error]
-
-        async def send_all(
-            parts: Sequence[ImageRequest],
-            place: Any = None,  # noqa: ANN401
-        ) -> list[Answer | BaseException]:
-            answers = await asyncio.gather(*(send(part, place) for part in parts))
-            return [answer for several in answers for answer in several]
-
-        answers = await send_all(parts)
-        attempts = tuple(attempt for call in calls for attempt in call.attempts)
-        return join(
-            images_asked(request),
-            answers,
-            attempts,
-            fetch=self._fetch,
-            keep_partial=options.partial == "return",
-        )
-
-    def _scope(self, model: str | None) -> str:
-        """Return what the server limits by itself: a family of models, or everything."""
-        if not self._profile.limits_each_family:
-            return ""
-        return limit_group(model, self._profile)
-
-    def _call(
-        self,
-        part: ImageRequest,
-        wire: WireRequest,
-        options: CallOptions,
-        scope: str,
-        *,
-        input_images: int,
-        place: Any,  # noqa: ANN401 - the limiter's own
-    ) -> Call:
-        self._calls += 1
-        cost = images_asked(part)
-        return Call(
-            number=self._calls,
-            endpoint=part.endpoint,
-            model=part.model,
-            cost=cost,
-            input_images=input_images,
-            scope=scope,
-            place=place,
-            wire=wire,
-            timeout=options.timeout,
-            max_wait=options.max_wait,
-            priority=options.priority,
-            max_body_bytes=cost * _MAX_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
-            max_pause=self._pipeline.limiter.max_pause,
-        )
-
-    async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
-        """Download an image, while the session is open."""
-        await self._enter_loop()
-        return await self._downloader.fetch(url, expires_at)
 
     def _on_downloaded(self, size_bytes: int) -> None:
         self._pipeline.emit(

@@ -683,7 +683,7 @@ async def test_key_is_never_shown(name: str, key: str, caplog: pytest.LogCapture
             await images.generate("a fox", n=1)
         assert key not in repr(images)
         assert key not in repr(images._pipeline)
-        assert key not in repr(images._endpoint)
+        assert key not in repr(images._runner.endpoint)
     assert "generate" in _everything(caught.value)
     assert key not in _everything(caught.value)
     for record in caplog.records:

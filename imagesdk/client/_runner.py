@@ -1,0 +1,201 @@
+"""Check, split, send and join the requests of one session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+import attrs
+
+from imagesdk.client._assembly import (
+    CallOptions,
+    Validate,
+    find_problems,
+    images_asked,
+    join,
+    judge,
+    no_model,
+    resolve_inputs,
+    split,
+    wire_request,
+)
+from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client.config import Endpoint
+from imagesdk.client.downloads import Downloader
+from imagesdk.client.results import ImagesResponse
+from imagesdk.errors import ConfigurationError
+from imagesdk.limiters.base import CallTooLarge
+from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limit_group
+from imagesdk.models.requests import ImageRequest
+from imagesdk.protocol.decode import Answer
+from imagesdk.protocol.encode import InputFile
+
+__all__ = ("MAX_BYTES_AN_IMAGE", "Runner")
+
+MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
+_BODY_OVERHEAD_BYTES = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class _Prepared:
+    """A request that was checked, with what all of its parts have in common."""
+
+    request: ImageRequest
+    parts: Sequence[ImageRequest]
+    family: ModelFamily
+    files: Sequence[InputFile]
+    scope: str
+    options: CallOptions
+
+    @property
+    def references(self) -> int:
+        """Number of reference images that each part carries."""
+        return sum(file.field == "image" for file in self.files)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Runner:
+    """Run requests on one server, for one session.
+
+    Attributes:
+        endpoint: Where the server is.
+        profile: What it accepts.
+        model: Model of the requests that name none.
+        validate: What to do with a request that breaks a rule.
+        pipeline: Sends the calls.
+        downloader: Fetches images from URLs.
+    """
+
+    endpoint: Endpoint
+    profile: ServerProfile
+    model: str | None
+    validate: Validate
+    pipeline: Pipeline
+    downloader: Downloader
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _user_agent: str = attrs.field(default="", init=False)
+    _calls: int = attrs.field(default=0, init=False)
+
+    async def enter_loop(self) -> None:
+        """Bind the session to the running loop at its first use.
+
+        Raises:
+            ConfigurationError: It belongs to another loop, or it is closed.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                "this session belongs to another event loop: make one session for each loop, for "
+                "example inside the coroutine that asyncio.run() is given"
+            )
+        if self.pipeline.closed:
+            raise ConfigurationError("the session is closed; make a new one")
+        if not self._user_agent:
+            version = await asyncio.to_thread(metadata.version, "imagesdk")
+            self._user_agent = f"imagesdk/{version}"
+
+    def scope(self, model: str | None) -> str:
+        """Return what the server limits by itself: a family of models, or everything."""
+        if not self.profile.limits_each_family:
+            return ""
+        return limit_group(model, self.profile)
+
+    async def run(self, request: ImageRequest, options: CallOptions) -> ImagesResponse:
+        """Check, split, send and join one request.
+
+        Raises:
+            ImageSDKError: As `imagesdk.ImageSession.generate` does.
+        """
+        prepared = await self._prepare(request, options)
+        calls: list[Call] = []
+
+        async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
+            call = self._call(part, prepared, place)
+            calls.append(call)
+            try:
+                return [await self.pipeline.run(call)]
+            except CallTooLarge as now:  # the server's limit is lower than was thought
+                return await send_all(split(part, now.limit), call.place)
+            except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
+                return [error]
+
+        async def send_all(
+            parts: Sequence[ImageRequest],
+            place: Any = None,  # noqa: ANN401
+        ) -> list[Answer | BaseException]:
+            answers = await asyncio.gather(*(send(part, place) for part in parts))
+            return [answer for several in answers for answer in several]
+
+        answers = await send_all(prepared.parts)
+        attempts = tuple(attempt for call in calls for attempt in call.attempts)
+        return join(
+            images_asked(prepared.request),
+            answers,
+            attempts,
+            fetch=self._fetch,
+            keep_partial=options.partial == "return",
+        )
+
+    async def _prepare(self, request: ImageRequest, options: CallOptions) -> _Prepared:
+        """Check and split a request.
+
+        Raises:
+            InvalidRequestError: It breaks a rule.
+            ConfigurationError: The server needs a model, and there is none.
+        """
+        await self.enter_loop()
+        if request.model is None:
+            request = attrs.evolve(request, model=self.model)
+        if request.model is None and self.profile.requires_model:
+            raise no_model(request, self.endpoint.host)
+        family = family_of(request.model, self.profile)
+        scope = self.scope(request.model)
+        most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
+        inputs = await resolve_inputs(request)
+        parts = split(request, most)
+        judge(self.validate, inputs, find_problems(request, parts, family, inputs))
+        return _Prepared(
+            request=request,
+            parts=parts,
+            family=family,
+            files=[entry.file for entry in inputs],
+            scope=scope,
+            options=options,
+        )
+
+    def _call(
+        self,
+        part: ImageRequest,
+        prepared: _Prepared,
+        place: Any,  # noqa: ANN401 - the limiter's own
+    ) -> Call:
+        """Encode one part, and number it."""
+        own_headers = {"User-Agent": self._user_agent}
+        wire = wire_request(part, prepared.family, prepared.files, self.endpoint, own_headers)
+        self._calls += 1
+        cost, options = images_asked(part), prepared.options
+        return Call(
+            number=self._calls,
+            endpoint=part.endpoint,
+            model=part.model,
+            cost=cost,
+            input_images=prepared.references,
+            scope=prepared.scope,
+            place=place,
+            wire=wire,
+            timeout=options.timeout,
+            max_wait=options.max_wait,
+            priority=options.priority,
+            max_body_bytes=cost * MAX_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
+            max_pause=self.pipeline.limiter.max_pause,
+        )
+
+    async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
+        """Download an image, while the session is open."""
+        await self.enter_loop()
+        return await self.downloader.fetch(url, expires_at)
