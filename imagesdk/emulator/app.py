@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from imagesdk.emulator.blobs import Denial
 from imagesdk.emulator.forms import UploadedFile
-from imagesdk.emulator.jobs import read_job
+from imagesdk.emulator.jobs import Job, read_job
 from imagesdk.emulator.limits import format_wait
 from imagesdk.emulator.refusals import (
     ORGANIZATION,
@@ -30,6 +30,7 @@ from imagesdk.emulator.refusals import (
 )
 from imagesdk.emulator.service import ImageService
 from imagesdk.emulator.spec import MODELS, Endpoint
+from imagesdk.emulator.sse import send_events
 
 __all__ = ("ImagesApp", "RecordedRequest")
 
@@ -155,14 +156,18 @@ class ImagesApp:
     def _images(self, endpoint: Endpoint) -> Handler:
         """Return the handler of one of the three image routes."""
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             api_key = _authenticate(request)
             body = await self._read_body(request)
             content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
             job = await asyncio.to_thread(read_job, endpoint, content_type, body)
             record = request[_RECORD]
             record.params, record.files = job.params, job.files
-            answer = job.refusal or await self.service.answer(
+            if job.refusal is not None:
+                raise _RefusedError(job.refusal)
+            if job.streams:
+                return await self._stream(request, job, api_key)
+            answer = await self.service.answer(
                 job,
                 api_key=api_key,
                 request_id=request[_REQUEST_ID],
@@ -173,6 +178,18 @@ class ImagesApp:
             return _json_response(await asyncio.to_thread(msgspec.json.encode, answer))
 
         return handle
+
+    async def _stream(self, request: web.Request, job: Job, api_key: str) -> web.StreamResponse:
+        """Answer with events; what is refused is refused before the first one."""
+        events = await self.service.stream(
+            job,
+            api_key=api_key,
+            request_id=request[_REQUEST_ID],
+            is_wanted=lambda: request.transport is not None,
+        )
+        if isinstance(events, Refusal):
+            raise _RefusedError(events)
+        return await send_events(request, events)
 
     async def _read_body(self, request: web.Request) -> bytes:
         """Read the whole body, up to the limit."""

@@ -74,6 +74,11 @@ class Job:
         """Format of the pictures."""
         return str(self.param("output_format", "png"))
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return bool(self.param("stream", default=False))
+
     def param(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  # any JSON value
         """Return a value; null is the same as not given."""
         value = self.params.get(name)

@@ -22,7 +22,12 @@ from imagesdk.emulator._figures import cut_out, picture
 from imagesdk.emulator._fill import filling
 from imagesdk.emulator._modes import opaque, rgba, shrunk
 
-__all__ = ("edit", "encode", "paint", "vary")
+__all__ = ("edit", "encode", "paint", "preview", "vary")
+
+# Longest edge of a picture that has room for the details of the first preview, and for so many
+# that a thumbnail looks sharp.
+_FIRST_PREVIEW_PX = 24
+_SHARP_PX = 320
 
 _TURNS = (22, -26, 44, -48, 72, -76, 104, -112, 148, 180)  # of the hue, in degrees, by index
 
@@ -145,6 +150,26 @@ def vary(image: Image.Image, size: tuple[int, int], *, index: int = 0) -> Image.
         strip.convert("RGB").resize((size[0], low), Image.Resampling.BICUBIC), (0, room[1])
     )
     return result
+
+
+def preview(image: Image.Image, index: int, count: int) -> Image.Image:
+    """Return *image* out of focus, as a preview of it while it is made.
+
+    Its details would fit into a much smaller picture, whose edges grow by the same factor from
+    preview to preview. Even the last one differs from *image* in a thumbnail.
+
+    Args:
+        image: Finished picture, RGB or RGBA; it is not changed.
+        index: Number of the preview, from 0; a later one is sharper.
+        count: Number of previews that are shown before *image*.
+
+    Returns:
+        A picture of the size and mode of *image*.
+    """
+    edge_px = _FIRST_PREVIEW_PX * (_SHARP_PX / _FIRST_PREVIEW_PX) ** (index / count)
+    share = min(1.0, edge_px / max(image.size))
+    coarse = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    return image.resize(coarse, Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
 
 
 def encode(image: Image.Image, output_format: str, *, compression: int | None = None) -> bytes:

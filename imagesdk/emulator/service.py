@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -35,6 +35,10 @@ _MEGAPIXEL = 1024 * 1024
 _OUTPUT_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 8320, "max": 16640}
 _PIXELS_PER_INPUT_TOKEN = 32 * 32
 _CHARS_PER_TOKEN = 4
+# images-api.md section 3.2, read 2026-11-20
+_TOKENS_PER_PARTIAL_IMAGE = 100
+# Seconds between two looks whether anybody still waits for a stream.
+_LOOK_EVERY = 0.05
 
 
 @attrs.define(kw_only=True)
@@ -74,21 +78,12 @@ class ImageService:
             request_id: Named in the words of some refusals.
             url_prefix: Address below which the pictures are served.
         """
-        pictures = await asyncio.to_thread(_read_pictures, job.files)
-        refusal = (
-            check_pictures(
-                job.family.uploads,
-                pictures,
-                alpha_is_mask=job.endpoint is Endpoint.EDIT and not job.family.is_gpt,
-            )
-            or self._moderate(job, request_id)
-            or self._admit(job, api_key)
-        )
-        if refusal is not None:
-            return refusal
+        pictures = await self._accept(job, api_key, request_id)
+        if isinstance(pictures, Refusal):
+            return pictures
         size = _output_size(job, pictures)
-        painted = await asyncio.to_thread(_paint, job, pictures, size)
-        await asyncio.sleep(self.seconds_per_image * size[0] * size[1] / _MEGAPIXEL)
+        painted = await asyncio.to_thread(_paint_all, job, pictures, size)
+        await asyncio.sleep(self._seconds_for(size))
         self.charged += len(painted)
         now = self.clock()
         answer: dict[str, Any] = {"created": int(now)}
@@ -105,6 +100,74 @@ class ImageService:
         if job.model == "dall-e-3":
             data = [{**item, "revised_prompt": job.prompt} for item in data]
         return {**answer, "data": data}
+
+    async def stream(
+        self, job: Job, *, api_key: str, request_id: str, is_wanted: Callable[[], bool]
+    ) -> AsyncGenerator[dict[str, Any], None] | Refusal:
+        """Return the events of an answer that streams, or refuse as `answer` does.
+
+        The partial images come at equal distances while the picture is made, and the picture
+        itself is the one that `answer` returns.
+
+        Args:
+            job: The request, for one picture of a GPT Image model.
+            api_key: Who asks, and whose rate limit counts.
+            request_id: Named in the words of some refusals.
+            is_wanted: Tells whether somebody still waits; if not, the events end early and
+                nothing is charged.
+
+        Returns:
+            An asynchronous generator, to be closed by the caller.
+        """
+        pictures = await self._accept(job, api_key, request_id)
+        if isinstance(pictures, Refusal):
+            return pictures
+        return self._events(job, pictures, is_wanted)
+
+    async def _events(
+        self, job: Job, pictures: Sequence[Picture], is_wanted: Callable[[], bool]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the partial images and the picture as events (section 3.5)."""
+        size = _output_size(job, pictures)
+        count = int(job.param("partial_images", 0))
+        name = "image_generation" if job.endpoint is Endpoint.GENERATION else "image_edit"
+        members = _gpt_members(job, pictures, size)
+        usage = members.pop("usage")
+        image = await asyncio.to_thread(lambda: next(_paint(job, pictures, size)))
+        for index in range(count + 1):
+            shown = await asyncio.to_thread(_show, job, image, index, count)
+            if not await _spend(self._seconds_for(size) / (count + 1), is_wanted):
+                return
+            partial = index < count
+            event = {
+                "type": f"{name}.{'partial_image' if partial else 'completed'}",
+                "b64_json": shown,
+                "created_at": int(self.clock()),
+                **members,
+            }
+            if partial:
+                yield {**event, "partial_image_index": index}
+            else:
+                self.charged += 1
+                yield {**event, "usage": usage}
+
+    async def _accept(self, job: Job, api_key: str, request_id: str) -> list[Picture] | Refusal:
+        """Return the uploads of a request that is admitted, or refuse it."""
+        pictures = await asyncio.to_thread(_read_pictures, job.files)
+        refusal = (
+            check_pictures(
+                job.family.uploads,
+                pictures,
+                alpha_is_mask=job.endpoint is Endpoint.EDIT and not job.family.is_gpt,
+            )
+            or self._moderate(job, request_id)
+            or self._admit(job, api_key)
+        )
+        return pictures if refusal is None else refusal
+
+    def _seconds_for(self, size: tuple[int, int]) -> float:
+        """Return what pictures of a size take beyond painting."""
+        return self.seconds_per_image * size[0] * size[1] / _MEGAPIXEL
 
     def _moderate(self, job: Job, request_id: str) -> Refusal | None:
         """Refuse blocked prompts and pictures."""
@@ -164,8 +227,20 @@ def _output_size(job: Job, pictures: Sequence[Picture]) -> tuple[int, int]:
     )
 
 
-def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list[bytes]:
-    """Paint and encode all pictures of a request; runs in a thread."""
+async def _spend(seconds: float, is_wanted: Callable[[], bool]) -> bool:
+    """Wait as long as somebody waits for the outcome; return whether somebody still does."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while is_wanted():
+        left = end - loop.time()
+        if left <= 0:
+            return True
+        await asyncio.sleep(min(left, _LOOK_EVERY))
+    return False
+
+
+def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[Image.Image]:
+    """Paint the pictures of a request, one at each step; runs in a thread."""
     first = reversed(pictures)  # of several images the first is painted on
     by_role = {picture.role: picture.image for picture in first if picture.image is not None}
     images = [picture.image for picture in pictures if picture.role == "image"]
@@ -181,11 +256,24 @@ def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list
             by_role["image"], by_role.get("mask"), job.prompt, size, index=index, others=others
         )
 
+    return map(paint_one, range(job.count))
+
+
+def _paint_all(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list[bytes]:
+    """Paint and encode all pictures of a request; runs in a thread."""
+    return [_encode(job, image) for image in _paint(job, pictures, size)]
+
+
+def _encode(job: Job, image: Image.Image) -> bytes:
+    """Return a picture in the format that was asked for; runs in a thread."""
     compression = job.param("output_compression")
-    return [
-        painter.encode(paint_one(index), job.output_format, compression=compression)
-        for index in range(job.count)
-    ]
+    return painter.encode(image, job.output_format, compression=compression)
+
+
+def _show(job: Job, image: Image.Image, index: int, count: int) -> str:
+    """Return partial image *index* of *count*, or the picture after them; runs in a thread."""
+    shown = painter.preview(image, index, count) if index < count else image
+    return b64encode(_encode(job, shown)).decode()
 
 
 def _as_base64(images: Sequence[bytes]) -> list[dict[str, str]]:
@@ -218,7 +306,9 @@ def _usage(
     pixels = sum(picture.size[0] * picture.size[1] for picture in pictures)
     image_tokens = -(-pixels // _PIXELS_PER_INPUT_TOKEN)
     each = round(_OUTPUT_TOKENS[quality] * size[0] * size[1] / _MEGAPIXEL)
-    input_tokens, output_tokens = text_tokens + image_tokens, each * job.count
+    partial_images = int(job.param("partial_images", 0))
+    input_tokens = text_tokens + image_tokens
+    output_tokens = each * job.count + partial_images * _TOKENS_PER_PARTIAL_IMAGE
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"image_tokens": image_tokens, "text_tokens": text_tokens},

@@ -361,7 +361,8 @@ def _check_together(given: Mapping[str, Any], files: set[str]) -> Refusal | None
             "partial_images requires stream=true.",
         ),
         ("markup", {"markup", "mask"} <= files, "markup cannot be combined with mask."),
-        ("stream", streams, "This emulator does not stream yet: leave stream out."),
+        # theopenco/llmgateway#3963, read 2026-11-21
+        ("n", streams and given.get("n", 1) != 1, "Streaming is only supported with n=1."),
     )
     found = ((param, message) for param, at_fault, message in conflicts if at_fault)
     return next((invalid_value(param, message) for param, message in found), None)

@@ -29,6 +29,7 @@ class ScriptedAnswer:
         delay: Seconds before the head of the answer arrives.
         break_after: Break the connection after so many bytes of the body; None to send it whole.
         chunk_bytes: Size of the pieces in which the body arrives.
+        chunk_delay: Seconds before each piece of the body after the first.
     """
 
     body: bytes | Mapping[str, Any] | list[Any] | None = b""
@@ -37,6 +38,7 @@ class ScriptedAnswer:
     delay: float = attrs.field(default=0.0, kw_only=True)
     break_after: int | None = attrs.field(default=None, kw_only=True)
     chunk_bytes: int = attrs.field(default=65_536, kw_only=True)
+    chunk_delay: float = attrs.field(default=0.0, kw_only=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -168,8 +170,13 @@ class _ScriptedReply:
         self._breaks = answer.break_after is not None
         self._left = whole[: answer.break_after]
         self._chunk_bytes = answer.chunk_bytes
+        self._chunk_delay = answer.chunk_delay
+        self._begun = False
 
     async def read(self) -> bytes:
+        if self._begun and self._left:
+            await asyncio.sleep(self._chunk_delay)
+        self._begun = True
         piece, self._left = self._left[: self._chunk_bytes], self._left[self._chunk_bytes :]
         if not piece and self._breaks:
             raise ResponseInterruptedError(

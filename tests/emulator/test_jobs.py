@@ -57,6 +57,13 @@ def test_a_refused_job_keeps_what_was_understood() -> None:
     assert job.params == {"prompt": "a cat", "n": 99}
 
 
+@pytest.mark.parametrize(("value", "streams"), [(True, True), (False, False), (None, False)])
+def test_streams(*, value: object, streams: bool) -> None:
+    """A job streams if it was asked to, and null asks for nothing."""
+    job = _json(Endpoint.GENERATION, model="gpt-image-2", prompt="a cat", stream=value)
+    assert (job.refusal, job.streams) == (None, streams)
+
+
 def test_multipart_values_are_typed() -> None:
     """Numbers in a form are numbers in the job."""
     parts = {"prompt": "a cat", "n": "2"}

@@ -501,6 +501,26 @@ def test_jpeg_shows_transparency_on_white() -> None:
             assert kept.convert("RGBA").getpixel((2, 16))[3] == 0  # type: ignore[index]
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_previews_get_sharper(mode: str, count: int) -> None:
+    """Each preview has the size and mode of the picture, and is nearer to it than the last one."""
+    image = painter.paint("an otter", (480, 320), transparent=mode == "RGBA")
+    before = image.copy()
+    previews = [painter.preview(image, index, count) for index in range(count)]
+    assert {(preview.size, preview.mode) for preview in previews} == {(image.size, mode)}
+    shares = [share_changed(preview, image) for preview in previews]
+    assert shares == sorted(set(shares), reverse=True)
+    assert shares[-1] > 0.02
+    assert is_same(image, before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (24, 3), (1, 900)])
+def test_previews_of_odd_pictures(size: tuple[int, int]) -> None:
+    """The smallest and narrowest pictures have previews, too."""
+    assert painter.preview(noise(size), 0, 3).size == size
+
+
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
 def test_compression_sets_the_quality(output_format: str) -> None:
     """Higher numbers keep more; PNG ignores them."""

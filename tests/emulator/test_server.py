@@ -58,6 +58,47 @@ async def test_the_official_sdk_edits(client: openai.AsyncOpenAI, picture: Encod
     assert several.size == "1024x1024"
 
 
+async def test_the_official_sdk_streams(client: openai.AsyncOpenAI, picture: Encode) -> None:
+    """openai-python gets partial images and the picture, of generations and of edits."""
+    generation = await client.images.generate(
+        prompt="a cat", model="gpt-image-2", size="1024x1024", stream=True, partial_images=2
+    )
+    generated = [event async for event in generation]
+    assert [event.type for event in generated] == [
+        "image_generation.partial_image",
+        "image_generation.partial_image",
+        "image_generation.completed",
+    ]
+    edit = await client.images.edit(
+        image=("a.png", picture()),
+        prompt="a hat",
+        model="gpt-image-2",
+        size="1024x1024",
+        stream=True,
+        partial_images=2,
+    )
+    edited = [event async for event in edit]
+    assert [
+        event.partial_image_index for event in edited if event.type == "image_edit.partial_image"
+    ] == [0, 1]
+    for last in (generated[-1], edited[-1]):
+        assert last.type in {"image_generation.completed", "image_edit.completed"}
+        assert last.usage.total_tokens > 0
+        assert Image.open(BytesIO(b64decode(last.b64_json))).size == (1024, 1024)
+
+
+async def test_the_official_sdk_sees_faults_in_a_stream(
+    client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """openai-python raises on the error event of a stream that fails in the middle."""
+    monkeypatch.delattr("imagesdk.emulator.painter.preview")
+    stream = await client.images.generate(
+        prompt="a cat", model="gpt-image-2", stream=True, partial_images=1
+    )
+    with pytest.raises(openai.APIError, match="server had an error"):
+        _ = [event async for event in stream]
+
+
 async def test_the_official_sdk_varies(client: openai.AsyncOpenAI, picture: Encode) -> None:
     """openai-python makes variations, from bytes without a name as well."""
     with pytest.warns(DeprecationWarning, match="deprecated"):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from io import BytesIO
 from typing import Any
 
@@ -42,8 +43,20 @@ async def _refusal(service: ImageService, job: Job) -> Refusal:
     return answer
 
 
+async def _stream(
+    service: ImageService, job: Job, is_wanted: Callable[[], bool] = lambda: True
+) -> AsyncGenerator[dict[str, Any], None]:
+    events = await service.stream(job, api_key="sk-test", request_id="req_1", is_wanted=is_wanted)
+    assert not isinstance(events, Refusal)
+    return events
+
+
 def _generation(model: str = "dall-e-2", **params: Any) -> Job:
     return Job(endpoint=Endpoint.GENERATION, model=model, params={"prompt": "a cat", **params})
+
+
+def _streamed(**params: Any) -> Job:
+    return _generation("gpt-image-2", **{"size": "1024x640", "stream": True, **params})
 
 
 def _file(data: bytes, field: str = "image") -> UploadedFile:
@@ -249,3 +262,40 @@ async def test_latency_follows_the_pixels() -> None:
     started = loop.time()
     await _answer(service, _generation(n=2, size="256x256"))
     assert loop.time() - started >= 0.04
+
+
+async def test_streams_share_the_latency() -> None:
+    """The time of a picture passes in equal parts, one before each event, and is not doubled."""
+    service = _service(seconds_per_image=0.128)  # 0.08 for the size below
+    loop = asyncio.get_running_loop()
+    async with aclosing(await _stream(service, _streamed(partial_images=1))) as events:
+        started = loop.time()
+        times = [loop.time() async for _ in events]
+    assert times[0] - started >= 0.04
+    assert times[1] - times[0] >= 0.04
+    assert times[1] - started < 5
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+async def test_streams_that_nobody_waits_for(looks: int) -> None:
+    """Once nobody waits, the events end without the picture, and nothing is charged."""
+    service = _service(seconds_per_image=600)
+    limit = iter(range(looks))
+    async with aclosing(
+        await _stream(service, _streamed(), is_wanted=lambda: next(limit, None) is not None)
+    ) as events:
+        assert [event async for event in events] == []
+    assert service.charged == 0
+
+
+async def test_refused_streams() -> None:
+    """A stream is refused in the order and with the words of any other request."""
+    limit = SlidingWindow(1)
+    service = _service(limit=limit, blocked_prompts=("gore",))
+    wordings = []
+    for job in (_streamed(prompt="gore"), _streamed(), _streamed()):
+        answer = await service.stream(
+            job, api_key="sk-test", request_id="req_1", is_wanted=lambda: True
+        )
+        wordings.append(answer.code if isinstance(answer, Refusal) else None)
+    assert wordings == ["moderation_blocked", None, "rate_limit_exceeded"]

@@ -75,6 +75,24 @@ async def test_broken_connection() -> None:
     assert (caught.value.phase, caught.value.status, transport.open) == ("receive", 200, 0)
 
 
+def test_pieces_take_time() -> None:
+    """chunk_delay passes before each piece after the first, and neither before nor after them."""
+    transport = ScriptedTransport(
+        [ScriptedAnswer(b"12345", delay=1.0, chunk_bytes=2, chunk_delay=10.0)]
+    )
+
+    async def main() -> list[tuple[bytes, int]]:
+        loop = asyncio.get_running_loop()
+        pieces: list[tuple[bytes, int]] = []
+        async with transport.send(_request(), credentials={}, progress=Progress()) as reply:
+            while not pieces or pieces[-1][0]:
+                pieces.append((await reply.read(), round(loop.time())))
+        return pieces
+
+    with virtual_time() as runner:
+        assert runner.run(main()) == [(b"12", 1), (b"34", 11), (b"5", 21), (b"", 21)]
+
+
 async def test_function_and_uploads(png: Png) -> None:
     """A function may answer by the request, which holds the whole upload."""
 
