@@ -4,7 +4,8 @@ Each input becomes an `InputFile`: a name, a MIME type that comes from the bytes
 yields the same bytes for every attempt. Files are read in pieces in a thread and are never held
 whole. A caller's file object is never closed, and its position never moves: it is read by offset
 through a duplicate of its file descriptor, so that any number of calls can use it side by side. A
-file object without one (gzip, zip, spooled, a pipe) is read into memory once.
+file object without one (gzip, zip, spooled, a pipe) is read into memory once; only a stream that is
+too long for that, cannot go back and tells its length is sent while it is read, by one attempt.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import stat
 import tempfile
 import threading
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence, Sized
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import attrs
@@ -29,12 +30,16 @@ import pybase64
 from imagesdk.errors import InvalidImageError
 from imagesdk.models.requests import ImageInfo, ImageInput
 from imagesdk.protocol.encode import InputFile
-from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe
+from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe, sniff
 
 __all__ = ("ResolvedInput", "as_list", "resolve")
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 128 * 1024
+"""An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
+_SAVE_IT = "save it to a file and pass the path"
+_UNCHANGED = "it must not change while a call uses it"
+_T = TypeVar("_T")
 # Not state: who reads a caller's file object at this moment, whatever session it is for.
 _GUARD = threading.Lock()
 _LOCKS: WeakValueDictionary[int, threading.Lock] = WeakValueDictionary()
@@ -94,7 +99,7 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     content_type: str | None = None
     if _is_named(value):
         filename, value, content_type = (*cast("tuple[Any, ...]", value), None)[:3]
-    source: MemorySource | FileSource
+    source: _Source
     own_name: str | None = None
     if isinstance(value, io.BytesIO) and value.closed:
         raise _unusable(name, "the BytesIO is closed", "pass it before it is closed")
@@ -105,23 +110,22 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     else:  # everything else may block
         source, own_name = await asyncio.to_thread(_from_blocking, name, value)
     info, problem = await _probe(name, source)
-    suffix_of = info.format if info is not None else None
+    kind = info.format if info is not None else _told(source)
     file = InputFile(
         field=name.partition("[")[0],
-        filename=_filename(filename or own_name or name.partition("[")[0], suffix_of),
-        content_type=MIME_TYPES[info.format]
-        if info is not None
-        else content_type or "application/octet-stream",
+        filename=_filename(filename or own_name or name.partition("[")[0], kind),
+        content_type=MIME_TYPES[kind] if kind else content_type or "application/octet-stream",
         source=source,
     )
     return ResolvedInput(file=file, info=info, problem=problem)
 
 
-async def _probe(
-    name: str, source: MemorySource | FileSource
-) -> tuple[ImageInfo | None, InvalidImageError | None]:
+async def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidImageError | None]:
     if source.size_bytes == 0:
         raise _unusable(name, f"{source.label} is empty (0 bytes)", source.hint)
+    if isinstance(source, StreamSource):
+        what = f"{source.label} of {source.size_bytes:,} bytes can be read only once, not checked first"
+        return None, _unusable(name, what, f"{_SAVE_IT}, or send it with validate='off'")
     try:
         if isinstance(source, MemorySource):
             return probe(source.read_at, source.size_bytes), None
@@ -280,18 +284,17 @@ class FileSource:
             while sent < self.size_bytes:
                 size = min(_PIECE_BYTES, self.size_bytes - sent)
                 try:
-                    piece = await asyncio.to_thread(reader.read_at, sent, size)
+                    piece = await _in_thread(reader.read_at, sent, size)
                 except OSError as error:
                     raise self._changed(f"can no longer be read: {error}") from None
                 if not piece:
                     left = f"{sent:,} of {self.size_bytes:,} bytes are left"
                     raise self._changed(f"became shorter: {left}")
                 sent += len(piece)
-                yield piece
+                yield memoryview(piece)  # a part of it is no copy
+                del piece  # while the next one is read
         finally:
-            # Not to_thread(), whose task the end of the loop could cancel before close() runs.
-            closing_ = asyncio.get_running_loop().run_in_executor(None, reader.close)
-            await asyncio.shield(closing_)
+            await asyncio.shield(_in_thread(reader.close))
 
     def _open(self) -> io.FileIO:
         try:
@@ -302,12 +305,69 @@ class FileSource:
             raise self._changed(f"can no longer be read: {error}") from None
 
     def _changed(self, what: str) -> InvalidImageError:
-        return _unusable(
-            self.name, f"{self.label} {what}", "it must not change while a call uses it"
-        )
+        return _unusable(self.name, f"{self.label} {what}", _UNCHANGED)
 
 
-def _from_blocking(name: str, value: object) -> tuple[MemorySource | FileSource, str | None]:
+def _in_thread(function: Callable[..., _T], *args: object) -> asyncio.Future[_T]:
+    """Run *function*; unlike to_thread() with no task that the end of the loop could cancel first."""
+    return asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+@attrs.define(kw_only=True)
+class StreamSource:
+    """A long stream that cannot go back: read in pieces, in a thread, while it is sent, once.
+
+    Attributes:
+        name: Name of the input, for messages.
+        label: What it is, for messages.
+        hint: Not used: it is not empty.
+        size_bytes: Number of bytes, as ``len()`` told it; what follows them is not read.
+        file: What is read; it is not closed.
+        head: Its first bytes, read already.
+    """
+
+    name: str
+    label: str
+    hint: str = ""
+    size_bytes: int
+    file: IO[bytes] = attrs.field(repr=False)
+    head: bytes = attrs.field(repr=False)
+    replayable: bool = False
+    _taken: bool = attrs.field(default=False, init=False)
+
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
+        """Yield the bytes in pieces, the first time; a stream that ends early ends the call."""
+        if self._taken:
+            hint = "pass bytes or a path, which can be sent any number of times"
+            raise _unusable(self.name, f"{self.label} can be read once, and was", hint)
+        self._taken = True
+        piece, sent = self.head, 0
+        while True:
+            sent += len(piece)
+            yield memoryview(piece)
+            if sent == self.size_bytes:
+                return
+            del piece
+            size = min(_PIECE_BYTES, self.size_bytes - sent)
+            try:
+                piece = await _in_thread(self.file.read, size)
+            except (OSError, ValueError) as error:  # ValueError: the caller closed it
+                what = f"can no longer be read: {error}"
+                raise _unusable(self.name, f"{self.label} {what}", _UNCHANGED) from None
+            if not piece:
+                what = f"ended early: {sent:,} of {self.size_bytes:,} bytes came"
+                raise _unusable(self.name, f"{self.label} {what}", "its len() must be exact")
+
+
+_Source: TypeAlias = MemorySource | FileSource | StreamSource
+
+
+def _told(source: _Source) -> str | None:
+    """Return the format that a stream's first bytes tell; of others more is known than that."""
+    return sniff(source.head) if isinstance(source, StreamSource) else None
+
+
+def _from_blocking(name: str, value: object) -> tuple[_Source, str | None]:
     """Open a path, a file object or a picture; runs in a thread."""
     if isinstance(value, str | os.PathLike):
         return _from_path(name, value)
@@ -345,7 +405,7 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
     return source, path.name
 
 
-def _from_file(name: str, file: IO[bytes]) -> tuple[MemorySource | FileSource, str | None]:
+def _from_file(name: str, file: IO[bytes]) -> tuple[_Source, str | None]:
     label = "the file object"
     raw_name = getattr(file, "name", None)
     own_name = Path(raw_name).name if isinstance(raw_name, str) else None
@@ -417,10 +477,11 @@ def _at_its_end(start: int | None) -> str:
     return f"it is at its end, position {start:,}: call seek(0) first" if start else ""
 
 
-def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource:
+def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource | StreamSource:
     """Keep what has no file descriptor to read by offset, from its position on, and go back there.
 
-    A pipe or a socket cannot go back: it can be used by one call only.
+    A pipe or a socket cannot go back: it can be used by one call only. One that is too long to be
+    kept is sent while it is read, if its len() says how long it is: the body's length is exact.
     """
     start: int | None = None
     with suppress(AttributeError, OSError):
@@ -429,13 +490,16 @@ def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource:
         label = "the stream"
     data = bytearray()
     try:
+        size = _length(file) if start is None else 0
+        if size > _MAX_STREAM_BYTES and (head := file.read(_PIECE_BYTES)):
+            return StreamSource(name=name, label=label, size_bytes=size, file=file, head=head)
         while piece := file.read(_PIECE_BYTES):
             data += piece
             if len(data) > _MAX_STREAM_BYTES:
                 raise _unusable(
                     name,
                     f"{label} is longer than {_MAX_STREAM_BYTES:,} bytes",
-                    "save it to a file and pass the path",
+                    _SAVE_IT,
                 )
     except (EOFError, OSError, zlib.error) as error:  # a gzip file that is cut or damaged
         raise _unusable(name, f"{label} cannot be read: {error}", "") from error
@@ -444,6 +508,14 @@ def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource:
             with suppress(OSError):  # gzip over a pipe says that it can go back
                 file.seek(start)
     return MemorySource(data=memoryview(data), label=label, hint=_at_its_end(start))
+
+
+def _length(file: object) -> int:
+    """Return the bytes that are left of a stream, as its ``len()`` tells; 0 if it does not."""
+    try:
+        return len(cast("Sized", file))
+    except (TypeError, OverflowError, ValueError):
+        return 0
 
 
 # Pictures -------------------------------------------------------------------------------------

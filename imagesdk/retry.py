@@ -66,6 +66,8 @@ _AMBIGUOUS_STATUSES = frozenset({504, *range(520, 525)})
 _MAY_BE_BILLED = frozenset({"ambiguous", "still_running", "unusable"})
 _NO_QUOTA = """not sent again: the retry quota of this key is used up because many calls fail; \
 it fills up as calls succeed"""
+_READ_ONCE = """not sent again: an image of this call is a stream that can be read only once. %s. \
+Pass bytes or a path, which can be sent any number of times"""
 
 
 def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
@@ -136,25 +138,7 @@ class RetryPolicy:
 
     def allows(self, error: ImageSDKError, context: RetryContext) -> bool:
         """Return True if the call may be sent again after *error*."""
-        failure = classify(error)
-        if not context.replayable:
-            return False
-        if _is_the_limiters(failure, context):
-            return _waits_for(error, context)
-        said = should_retry(error.headers) if isinstance(error, APIError) else None
-        if failure == "unusable" or isinstance(error, QuotaExceededError):
-            again = False  # billed already, or in vain: whatever the server says
-        elif said is not None:
-            again = said
-        elif failure == "ambiguous":
-            again = self.ambiguous == "always" or (
-                self.ambiguous == "once" and context.ambiguous_failures <= 1
-            )
-        elif failure == "still_running":
-            again = self.ambiguous == "always"
-        else:
-            again = failure in ("not_sent", "failed", "throttled")
-        return again and context.counted_attempts < self.max_attempts
+        return context.replayable and _is_worth_it(self, error, context)
 
     def delay(self, error: ImageSDKError, context: RetryContext, jitter: float) -> float:
         """Return the seconds to wait before the next exchange.
@@ -168,6 +152,37 @@ class RetryPolicy:
             return 0.0  # the ticket waits in the limiter instead
         longest = min(self.max_backoff, self.backoff * 2.0 ** min(context.counted_attempts - 1, 60))
         return max(error.retry_after or 0.0, 0.0) + jitter * longest
+
+
+def _is_worth_it(policy: RetryPolicy, error: ImageSDKError, context: RetryContext) -> bool:
+    """Return True if a call should be sent again after *error*, if only its body can be."""
+    failure = classify(error)
+    if _is_the_limiters(failure, context):
+        return _waits_for(error, context)
+    said = should_retry(error.headers) if isinstance(error, APIError) else None
+    if failure == "unusable" or isinstance(error, QuotaExceededError):
+        again = False  # billed already, or in vain: whatever the server says
+    elif said is not None:
+        again = said
+    elif failure == "ambiguous":
+        again = policy.ambiguous == "always" or (
+            policy.ambiguous == "once" and context.ambiguous_failures <= 1
+        )
+    elif failure == "still_running":
+        again = policy.ambiguous == "always"
+    else:
+        again = failure in ("not_sent", "failed", "throttled")
+    return again and context.counted_attempts < policy.max_attempts
+
+
+def _allowed(policy: RetryPolicy, error: ImageSDKError, context: RetryContext) -> bool:
+    """Ask the policy; an error for which the body alone forbids another attempt says so in a note."""
+    if not context.replayable and _is_worth_it(policy, error, context):
+        billed = may_be_billed(classify(error))
+        error.add_note(
+            _READ_ONCE % ("It may have been billed" if billed else "Nothing was billed for it")
+        )
+    return policy.allows(error, context)
 
 
 def _is_the_limiters(failure: FailureClass, context: RetryContext) -> bool:
@@ -250,7 +265,7 @@ def retrying(
         error = error_of(state)
         if error is None and quota is not None:
             quota.succeeded(taken)
-        return isinstance(error, ImageSDKError) and policy.allows(error, context)
+        return isinstance(error, ImageSDKError) and _allowed(policy, error, context)
 
     def wait(state: RetryCallState) -> float:
         return policy.delay(error_of(state), context, random.random())  # noqa: S311

@@ -295,6 +295,77 @@ async def test_endless_stream() -> None:
     assert "longer than 67,108,864 bytes; save it to a file" in await refused(Endless())
 
 
+class Tape:
+    """A stream of *size* bytes that cannot go back; it says that it has *told* of them."""
+
+    def __init__(self, head: bytes, size: int, told: Any = None) -> None:
+        self.head, self.left, self.told = head, size, size if told is None else told
+        self.closed = False
+
+    def __len__(self) -> int:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return int(self.told)
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        if not size:
+            return b""
+        piece = self.head + bytes(min(size, self.left) - len(self.head))
+        self.head, self.left = b"", self.left - len(piece)
+        return piece
+
+
+LONG = 64 * 1024 * 1024 + 1
+
+
+async def test_long_stream(png: Png) -> None:
+    """A stream that is too long to be kept, and tells its length, is sent as it is read, once."""
+    entry = await resolve("image", Tape(png(), LONG + 1000, told=LONG))
+    source = entry.file.source
+    assert (source.size_bytes, source.replayable) == (LONG, False)
+    assert (entry.file.filename, entry.file.content_type) == ("image.png", "image/png")
+    assert entry.info is None
+    assert "the stream of 67,108,865 bytes can be read only once" in str(entry.problem)
+    assert "save it to a file and pass the path, or send it with validate='off'" in str(
+        entry.problem
+    )
+    pieces = [bytes(piece) async for piece in source.chunks()]
+    assert max(map(len, pieces)) < 1_000_000
+    assert pieces[0].startswith(png())
+    assert sum(map(len, pieces)) == LONG
+    with pytest.raises(InvalidImageError, match="can be read once, and was; pass bytes or a path"):
+        await sent(entry)
+
+
+async def test_long_stream_of_no_known_type() -> None:
+    """A long stream that is no image that we know has the type that it is given."""
+    entry = await resolve("image", ("cat.avif", Tape(b"", LONG), "image/avif"))
+    assert (entry.file.filename, entry.file.content_type) == ("cat.avif", "image/avif")
+
+
+async def test_long_stream_that_ends_early() -> None:
+    """A long stream that has fewer bytes than it told, or is closed, ends the call."""
+    entry = await resolve("image", Tape(b"", 3_000_000, told=LONG))
+    with pytest.raises(InvalidImageError, match=r"ended early: 3,000,000 of 67,108,865 bytes came"):
+        await sent(entry)
+    tape = Tape(b"", LONG)
+    entry = await resolve("image", tape)
+    tape.closed = True
+    with pytest.raises(InvalidImageError, match=r"can no longer be read: .* closed file"):
+        await sent(entry)
+    assert "the stream is empty" in await refused(Tape(b"", 0, told=LONG))
+
+
+@pytest.mark.parametrize("told", [3000, 0, TypeError("no len()"), OverflowError("too long")])
+async def test_short_stream(told: Any, png: Png) -> None:
+    """A stream that can be kept is kept, whatever it tells, and can be sent again."""
+    entry = await resolve("image", Tape(png(), 3000, told=told))
+    assert entry.file.source.replayable
+    assert await sent(entry) == await sent(entry) == png() + bytes(3000 - len(png()))
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [

@@ -36,6 +36,7 @@ FURTHER = {
     "limiters/test_queue_waits.py": "limiters/_queue.py",
     "limiters/test_redis_limiter.py": "limiters/_redis.py",
     "test_retry_billing.py": "retry.py",
+    "transport/test_uploads.py": "transport/_aiohttp.py",
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {

@@ -431,6 +431,27 @@ def notes_of(error: Any) -> list[str]:
     return list(getattr(error, "__notes__", []))
 
 
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (BROKEN, "Nothing was billed for it"),
+        (ResponseInterruptedError("reset", phase="send"), "Nothing was billed for it"),
+        (ResponseInterruptedError("reset", phase="receive"), "It may have been billed"),
+        (THROTTLED, "Nothing was billed for it"),
+        (BadRequestError("no", status=400), None),
+        (RequestTimeoutError("slow", phase="receive"), None),
+    ],
+)
+def test_a_body_that_can_be_read_once_is_named(error: ImageSDKError, note: str | None) -> None:
+    """An error that only such a body kept from being sent again says so, and what it may cost."""
+    driven = Driven(RetryPolicy(3, backoff=0.0), RetryQuota(), replayable=False)
+    ended = driven.call(error)
+    assert driven.exchanges == 1
+    assert len(notes_of(ended)) == (note is not None)
+    if note is not None:
+        assert f"read only once. {note}. Pass bytes or a path" in notes_of(ended)[0]
+
+
 def test_the_quota_pays_for_100_retries() -> None:
     """While nothing succeeds, calls without number are sent again 100 times together."""
     quota = RetryQuota()

@@ -343,8 +343,9 @@ class Pipeline:
         kind = classify(error)
         # "Nothing was sent" is no comfort after an attempt that may have been billed.
         if kind == "ambiguous" or (kind == "not_sent" and call.ambiguous_failures):
+            made = "the image was" if call.cost == 1 else f"the {call.cost} images were"
             final = AmbiguousError(
-                f"it is not known whether the images were made, and billed: {error}. Look at the "
+                f"it is not known whether {made} made, and billed: {error}. Look at the "
                 "account's usage before you send it again",
                 status=error.status,
                 error=error.error,
@@ -357,9 +358,12 @@ class Pipeline:
         final.attempts = tuple(call.attempts)
         final.may_be_billed = billed
         for attempt in earlier:
+            bill = (
+                f"; up to {call.cost} of its images may be billed" if attempt.may_be_billed else ""
+            )
             final.add_note(
                 f"attempt {attempt.number}: {attempt.outcome} after {attempt.elapsed:.2f} s: "
-                f"{attempt.error}"
+                f"{attempt.error}{bill}"
             )
         return final
 

@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def replayable(self) -> bool:
-        """True if `chunks` may be called more than once."""
+        """True if `chunks` may be called more than once; if not, a call makes one attempt."""
         ...
 
     def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:

@@ -9,7 +9,8 @@ hold headers are not chained at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import select
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 import aiohttp
@@ -69,11 +70,16 @@ class AiohttpTransport:
             source_failed = body.failure if body is not None else None
             raise source_failed or _translate(outcome, progress.phase, request)
         response = outcome
+        if body is not None:
+            body.answered(response.status)
         try:
             yield _AiohttpReply(response, request)
         finally:
-            # A connection with unread bytes cannot be used again; close() drops it then.
-            response.close() if not response.content.is_eof() else response.release()
+            # A connection with bytes that were not read, or not sent because the server did not
+            # wait for them, cannot be used again; close() drops it, and stops the upload.
+            # https://www.rfc-editor.org/rfc/rfc9112#section-9.5 (read 2026-11-21)
+            whole = response.content.is_eof() and (body is None or body.written)
+            response.release() if whole else response.close()
 
     async def aclose(self) -> None:
         """Send nothing any more, and close the session, unless it was borrowed."""
@@ -134,6 +140,8 @@ class _BodyPayload(Payload):
     def __init__(self, body: BytesBody | MultipartBody, progress: Progress) -> None:
         super().__init__(body, content_type=body.content_type)
         self.failure: ImageSDKError | None = None
+        self.written = False
+        self._refused = False
         self._body = body
         self._progress = progress
 
@@ -150,19 +158,38 @@ class _BodyPayload(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the whole body, made afresh from its sources."""
         self._progress.phase = "send"
+        unread = _watch(writer)
         for segment in self._body.segments:
             if isinstance(segment, bytes):
                 await writer.write(segment)
             else:
-                await self._write_source(writer, segment)
+                await self._write_source(writer, segment, unread)
+            if self._refused:
+                return
+        self.written = True
         self._progress.phase = "receive"
         self._progress.sent_at = asyncio.get_running_loop().time()
 
-    async def _write_source(self, writer: AbstractStreamWriter, source: Source) -> None:
+    def answered(self, status: int) -> None:
+        """Note that an answer has begun; a refusal ends the upload, if it still goes on."""
+        self._refused = status >= 300
+        self._progress.phase = "receive"
+        if self._progress.sent_at is None:
+            self._progress.sent_at = asyncio.get_running_loop().time()
+
+    async def _write_source(
+        self, writer: AbstractStreamWriter, source: Source, unread: Callable[[], bool]
+    ) -> None:
         try:
             async with aclosing(source.chunks()) as chunks:
                 async for chunk in chunks:
+                    if unread():  # a server that refuses and closes: to write would lose its answer
+                        await asyncio.sleep(0)
+                    if self._refused:
+                        return
                     await writer.write(chunk)
+                    del chunk  # while the next one is read
+                    await asyncio.sleep(0)  # a socket may take every piece at once
         except ImageSDKError as error:  # aiohttp would hide it behind one of its own
             self.failure = error
             raise
@@ -173,6 +200,17 @@ class _BodyPayload(Payload):
         """Write the body; its length is always exact."""
         del content_length
         await self.write(writer)
+
+
+def _watch(writer: AbstractStreamWriter) -> Callable[[], bool]:
+    """Return what tells whether something has arrived that the event loop has not read yet."""
+    transport: asyncio.BaseTransport | None = getattr(writer, "transport", None)
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is None or not hasattr(select, "poll"):  # Windows has none
+        return lambda: False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
 class _AiohttpReply:

@@ -19,9 +19,9 @@ class Progress:
     """How far one exchange has come; the transport moves it on.
 
     Attributes:
-        phase: ``"connect"`` until the first byte is written, ``"send"`` until the last one is, then
-            ``"receive"``: from there on the server may make, and bill, images.
-        sent_at: Loop time at which the last byte was written, None until then.
+        phase: ``"connect"`` until the first byte is written, ``"send"`` until the last one is or an
+            answer begins, then ``"receive"``: from there on the server may make, and bill, images.
+        sent_at: Loop time at which ``"receive"`` began, None until then.
     """
 
     phase: Phase = "connect"
