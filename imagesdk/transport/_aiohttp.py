@@ -184,7 +184,8 @@ class _BodyPayload(Payload):
             async with aclosing(source.chunks()) as chunks:
                 async for chunk in chunks:
                     if unread():  # a server that refuses and closes: to write would lose its answer
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(0)  # the loop polls,
+                        await asyncio.sleep(0)  # and reads after what was ready before
                     if self._refused:
                         return
                     await writer.write(chunk)

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import select
+import socket
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ from imagesdk.errors import (
     RateLimitError,
     ResponseInterruptedError,
 )
+from imagesdk.protocol.encode import WireRequest
+from imagesdk.protocol.multipart import MultipartBody
 from imagesdk.retry import RetryPolicy
+from imagesdk.transport._aiohttp import AiohttpTransport
+from imagesdk.transport.base import Progress
 
 MB = 1_000_000
 GOOD = json.dumps({"data": [{"b64_json": "aW1hZ2U="}]}).encode()
@@ -269,6 +274,34 @@ async def test_refusal_that_arrives_slowly(kind: str, big: Path) -> None:
             await images.create_variation(data if kind == "bytes" else big)
         assert (await images.generate("a fox")).data
     assert uploads[0].received < uploads[0].length
+
+
+async def test_refusal_that_came_between_two_pieces() -> None:
+    """An answer that lies in the socket is read before a write finds the connection reset."""
+    with socket.socket() as listener:
+        listener.setblocking(False)  # noqa: FBT003
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        class Source:
+            size_bytes = 300_000
+            replayable = True
+
+            async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
+                yield bytes(100_000)
+                connection, _ = listener.accept()
+                connection.setblocking(False)  # noqa: FBT003
+                connection.send(b"HTTP/1.1 413 X\r\ncontent-length: 2\r\n\r\n{}")
+                connection.close()  # what it has not read makes this a reset
+                yield bytes(200_000)
+
+        body = MultipartBody(content_type="x/y", segments=(Source(),), size_bytes=300_000)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        request = WireRequest(method="POST", path=url, headers={}, body=body)
+        transport = AiohttpTransport()
+        async with transport.send(request, credentials={}, progress=Progress()) as reply:
+            assert (reply.status, await reply.read()) == (413, b"{}")
+        await transport.aclose()
 
 
 async def test_refusal_without_a_look_at_the_socket(
