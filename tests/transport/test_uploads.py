@@ -26,7 +26,7 @@ from imagesdk.errors import (
     ResponseInterruptedError,
 )
 from imagesdk.protocol.encode import WireRequest
-from imagesdk.protocol.multipart import MultipartBody
+from imagesdk.protocol.multipart import MultipartBody, Source
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport._aiohttp import AiohttpTransport
 from imagesdk.transport.base import Progress
@@ -140,6 +140,12 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
+def _wire(url: str, source: Source) -> WireRequest:
+    """Return a request whose body is one source."""
+    body = MultipartBody(content_type="x/y", segments=(source,), size_bytes=source.size_bytes)
+    return WireRequest(method="POST", path=url, headers={}, body=body)
+
+
 # Memory ---------------------------------------------------------------------------------------
 
 
@@ -215,6 +221,37 @@ async def test_attempts_are_alike(tmp_path: Path) -> None:
     assert uploads[1].digest.digest() == uploads[2].digest.digest()
 
 
+async def test_other_tasks_run_during_an_upload() -> None:
+    """The event loop turns between two pieces, even if the socket takes each of them at once."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    class Pieces:
+        size_bytes = 100
+        replayable = True
+
+        async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
+            before = turns
+            for _ in range(100):
+                yield b"x"
+            assert turns >= before + 99
+
+    async with served() as (_, images):
+        await images.generate("warm up")
+        wire = _wire(f"{images._endpoint.base_url}/", Pieces())
+        task = asyncio.create_task(turn())
+        transport = AiohttpTransport()
+        async with transport.send(wire, credentials={}, progress=Progress()) as reply:
+            assert reply.status == 200
+        await transport.aclose()
+        task.cancel()
+
+
 # Answers before the end -----------------------------------------------------------------------
 
 
@@ -283,7 +320,7 @@ async def test_refusal_that_came_between_two_pieces() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
 
-        class Source:
+        class Pieces:
             size_bytes = 300_000
             replayable = True
 
@@ -295,9 +332,7 @@ async def test_refusal_that_came_between_two_pieces() -> None:
                 connection.close()  # what it has not read makes this a reset
                 yield bytes(200_000)
 
-        body = MultipartBody(content_type="x/y", segments=(Source(),), size_bytes=300_000)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        request = WireRequest(method="POST", path=url, headers={}, body=body)
+        request = _wire(f"http://127.0.0.1:{listener.getsockname()[1]}/", Pieces())
         transport = AiohttpTransport()
         async with transport.send(request, credentials={}, progress=Progress()) as reply:
             assert (reply.status, await reply.read()) == (413, b"{}")
