@@ -241,9 +241,9 @@ async def test_other_tasks_run_during_an_upload() -> None:
                 yield b"x"
             assert turns >= before + 99
 
-    async with served() as (_, images):
+    async with served() as (uploads, images):
         await images.generate("warm up")
-        wire = _wire(f"{images._endpoint.base_url}/", Pieces())
+        wire = _wire(f"http://{uploads[0].headers['host']}/", Pieces())
         task = asyncio.create_task(turn())
         transport = AiohttpTransport()
         async with transport.send(wire, credentials={}, progress=Progress()) as reply:
