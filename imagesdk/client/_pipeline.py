@@ -33,7 +33,7 @@ from imagesdk.events import (
     Throttled,
 )
 from imagesdk.limiters.base import CallTooLarge, Limiter, Priority, Reason, Slots, Ticket
-from imagesdk.protocol.decode import Answer, decode_answer
+from imagesdk.protocol.decode import Answer, AnswerDecoder
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
 from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retrying
@@ -263,9 +263,12 @@ class Pipeline:
         return await self._decode(status, headers, body)
 
     async def _decode(self, status: int, headers: Mapping[str, str], body: bytearray) -> Answer:
-        if len(body) < _IN_THREAD_BYTES:
-            return decode_answer(status, headers, body, secret=self.secret)
-        return await asyncio.to_thread(decode_answer, status, headers, body, secret=self.secret)
+        def decode() -> Answer:
+            decoder = AnswerDecoder(status, headers, secret=self.secret)
+            decoder.feed(body)
+            return decoder.finish()
+
+        return decode() if len(body) < _IN_THREAD_BYTES else await asyncio.to_thread(decode)
 
     def _record(self, call: Call, exchange: _Exchange, outcome: Outcome, error: str | None) -> None:
         attempt = Attempt(

@@ -7,17 +7,18 @@ silently: an answer that makes no sense is a `ProtocolError` that keeps what arr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 import msgspec
 import pybase64
 
-from imagesdk.errors import ProtocolError
+from imagesdk.errors import ImageSDKError, ProtocolError
+from imagesdk.protocol.parts import MemorySink, PartSink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 
-__all__ = ("Answer", "AnswerItem", "decode_answer")
+__all__ = ("Answer", "AnswerDecoder", "AnswerItem")
 
 _KNOWN = frozenset({"background", "created", "data", "output_format", "quality", "size", "usage"})
 _KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
@@ -25,19 +26,24 @@ _KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
 
 @attrs.frozen(kw_only=True)
 class AnswerItem:
-    """One image of an answer: *content* or *url*.
+    """One image of an answer: *part* or *url*.
 
     Attributes:
-        content: The image file, decoded.
+        part: The sink that has taken the image file, None for a URL.
         url: As the server sent it.
         revised_prompt: The prompt that the model really used.
         extra: Fields that are not known.
     """
 
-    content: bytes | None = None
+    part: PartSink | None = None
     url: str | None = None
     revised_prompt: str | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def content(self) -> bytes | None:
+        """The image file if it is in memory."""
+        return self.part.content if isinstance(self.part, MemorySink) else None
 
 
 @attrs.frozen(kw_only=True)
@@ -61,63 +67,118 @@ class Answer:
     extra: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-def decode_answer(
-    status: int, headers: Mapping[str, str], body: bytes | bytearray, *, secret: str = ""
-) -> Answer:
-    """Read the body of an answer with status 2xx.
+class AnswerDecoder:
+    """Reads the body of an answer with status 2xx, fed in pieces.
+
+    Either `finish` or `discard` must be called: images that are not used are discarded then.
 
     Args:
         status: HTTP status.
         headers: Names in lower case.
-        body: The whole body.
+        new_sink: Makes the sink of an image, when its first bytes are there.
         secret: The API key: blotted out of what an error keeps.
-
-    Raises:
-        ProtocolError: No image can be read from it. It was billed, so it is never sent again.
-        APIError: It is an error object, in spite of its status.
     """
 
-    def broken(message: str) -> ProtocolError:
-        return ProtocolError(
-            f"{message} (HTTP {status}). The call may have been billed; the first "
-            f"{min(len(body), MAX_ERROR_BYTES):,} bytes are in .body",
-            status=status,
-            request_id=redact(headers.get("x-request-id"), secret),
-            may_be_billed=True,
-            body=clip(body, secret),
-        )
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        new_sink: Callable[[], PartSink] = MemorySink,
+        secret: str = "",
+    ) -> None:
+        self._status = status
+        self._headers = headers
+        self._new_sink = new_sink
+        self._secret = secret
+        self._body = bytearray()
 
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        kind = redact(headers.get("content-type", "no content type"), secret)
-        raise broken(f"The server's answer ({kind}) is no JSON: {error}") from None
-    if isinstance(data, dict) and data.get("error") and not data.get("data"):
-        error_object = refusal(status, headers, bytes(body[:MAX_ERROR_BYTES]), secret=secret)
-        error_object.may_be_billed = True
-        raise error_object
-    items = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(items, list) or not items:
-        found = "no data" if isinstance(data, dict) and items is None else _describe(items, data)
-        raise broken(f"The server's answer holds no images: {found}")
-    good: list[AnswerItem] = []
-    bad: list[ProtocolError] = []
-    for index, item in enumerate(items):
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Take the next bytes of the body.
+
+        Raises:
+            PayloadTooLargeError: What is not image is too much; pass the error to `finish`.
+        """
+        self._body += piece
+
+    def discard(self) -> None:
+        """Discard all images: the answer is given up. Never raises."""
+
+    def finish(self, interrupted: ImageSDKError | None = None) -> Answer:
+        """Return what arrived.
+
+        Args:
+            interrupted: Why the body ends early, None if it is complete.
+
+        Raises:
+            ImageSDKError: *interrupted*, if no image is complete.
+            ProtocolError: No image can be read from it. It was billed, so it is never sent again.
+            APIError: It is an error object, in spite of its status.
+        """
+        if interrupted is not None:
+            raise interrupted
+        return self._decode(self._status, self._headers, self._body, secret=self._secret)
+
+    @staticmethod
+    def _decode(
+        status: int, headers: Mapping[str, str], body: bytes | bytearray, *, secret: str = ""
+    ) -> Answer:
+        """Read the body of an answer with status 2xx.
+
+        Args:
+            status: HTTP status.
+            headers: Names in lower case.
+            body: The whole body.
+            secret: The API key: blotted out of what an error keeps.
+
+        Raises:
+            ProtocolError: No image can be read from it. It was billed, so it is never sent again.
+            APIError: It is an error object, in spite of its status.
+        """
+
+        def broken(message: str) -> ProtocolError:
+            return ProtocolError(
+                f"{message} (HTTP {status}). The call may have been billed; the first "
+                f"{min(len(body), MAX_ERROR_BYTES):,} bytes are in .body",
+                status=status,
+                request_id=redact(headers.get("x-request-id"), secret),
+                may_be_billed=True,
+                body=clip(body, secret),
+            )
+
         try:
-            good.append(_item(item))
-        except ValueError as error:
-            bad.append(broken(f"data[{index}] {error}"))
-    if not good:
-        raise bad[0]
-    created = data.get("created")
-    return Answer(
-        created=int(created) if isinstance(created, int | float) else None,
-        items=tuple(good),
-        headers=headers,
-        broken=tuple(bad),
-        fields={k: data[k] for k in _KNOWN - {"created", "data"} if data.get(k) is not None},
-        extra={k: v for k, v in data.items() if k not in _KNOWN},
-    )
+            data = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            kind = redact(headers.get("content-type", "no content type"), secret)
+            raise broken(f"The server's answer ({kind}) is no JSON: {error}") from None
+        if isinstance(data, dict) and data.get("error") and not data.get("data"):
+            error_object = refusal(status, headers, bytes(body[:MAX_ERROR_BYTES]), secret=secret)
+            error_object.may_be_billed = True
+            raise error_object
+        items = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(items, list) or not items:
+            found = (
+                "no data" if isinstance(data, dict) and items is None else _describe(items, data)
+            )
+            raise broken(f"The server's answer holds no images: {found}")
+        good: list[AnswerItem] = []
+        bad: list[ProtocolError] = []
+        for index, item in enumerate(items):
+            try:
+                good.append(_item(item))
+            except ValueError as error:
+                bad.append(broken(f"data[{index}] {error}"))
+        if not good:
+            raise bad[0]
+        created = data.get("created")
+        return Answer(
+            created=int(created) if isinstance(created, int | float) else None,
+            items=tuple(good),
+            headers=headers,
+            broken=tuple(bad),
+            fields={k: data[k] for k in _KNOWN - {"created", "data"} if data.get(k) is not None},
+            extra={k: v for k, v in data.items() if k not in _KNOWN},
+        )
 
 
 def _item(item: object) -> AnswerItem:
@@ -136,7 +197,9 @@ def _item(item: object) -> AnswerItem:
     inline = encoded if isinstance(encoded, str) and encoded else None if at_url else url
     if isinstance(inline, str) and inline:
         try:
-            return AnswerItem(content=_b64decode(inline), revised_prompt=prompt, extra=extra)
+            part = MemorySink()
+            part.write(_b64decode(inline))
+            return AnswerItem(part=part, revised_prompt=prompt, extra=extra)
         except ValueError:
             if not at_url:
                 raise
