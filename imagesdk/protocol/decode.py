@@ -12,16 +12,20 @@ from typing import Any
 
 import attrs
 import msgspec
-import pybase64
 
-from imagesdk.errors import ImageSDKError, ProtocolError
+from imagesdk.errors import ImageSDKError, PayloadTooLargeError, ProtocolError
+from imagesdk.protocol.b64filter import Base64Filter, Base64Value
 from imagesdk.protocol.parts import MemorySink, PartSink
+from imagesdk.protocol.rawbody import ImageBody, ZipBody, body_kind
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 
 __all__ = ("Answer", "AnswerDecoder", "AnswerItem")
 
 _KNOWN = frozenset({"background", "created", "data", "output_format", "quality", "size", "usage"})
+_KNOWN_FIELDS = sorted(_KNOWN - {"created", "data"})
 _KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
+_NOTHING = "has neither b64_json nor url"
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +74,7 @@ class Answer:
 class AnswerDecoder:
     """Reads the body of an answer with status 2xx, fed in pieces.
 
-    Either `finish` or `discard` must be called: images that are not used are discarded then.
+    End it with `finish` or `discard`. Images of which nothing comes are discarded.
 
     Args:
         status: HTTP status.
@@ -91,136 +95,243 @@ class AnswerDecoder:
         self._headers = headers
         self._new_sink = new_sink
         self._secret = secret
-        self._body = bytearray()
+        self._head = bytearray()  # the whole body as long as it is small, then its begin
+        self._reader: Base64Filter | ImageBody | ZipBody | None = None  # once it is not small
+        self._named: dict[str, Base64Value] = {}  # values that stand in the skeleton by name
+        self._values: list[Base64Value] = []  # those decoded here, of a small body
 
     def feed(self, piece: bytes | bytearray) -> None:
         """Take the next bytes of the body.
 
         Raises:
-            PayloadTooLargeError: What is not image is too much; pass the error to `finish`.
+            PayloadTooLargeError: There is too much beside the images. Pass it to `finish`.
         """
-        self._body += piece
-
-    def discard(self) -> None:
-        """Discard all images: the answer is given up. Never raises."""
+        if self._reader is not None:
+            self._feed(self._reader, piece)
+            return
+        self._head += piece
+        if len(self._head) > MAX_ERROR_BYTES:
+            self._begin()
 
     def finish(self, interrupted: ImageSDKError | None = None) -> Answer:
         """Return what arrived.
 
         Args:
-            interrupted: Why the body ends early, None if it is complete.
+            interrupted: Why the body ends early; None if the server ended it.
 
         Raises:
             ImageSDKError: *interrupted*, if no image is complete.
             ProtocolError: No image can be read from it. It was billed, so it is never sent again.
             APIError: It is an error object, in spite of its status.
         """
+        try:
+            answer = self._finish(interrupted)
+        except BaseException:
+            self.discard()
+            raise
+        kept = {id(item.part) for item in answer.items}
+        for value in self._all_values():
+            if id(value.sink) not in kept:
+                value.discard()
+        self._reader = None
+        self._values = []
+        return answer
+
+    def discard(self) -> None:
+        """Give the answer up and discard its images; what `finish` returned stays."""
+        for value in self._all_values():
+            value.discard()
+        if self._reader is not None:
+            self._reader.discard()
+
+    def _all_values(self) -> list[Base64Value]:
+        cut = self._reader.values.values() if isinstance(self._reader, Base64Filter) else ()
+        return [*self._values, *cut]
+
+    def _begin(self) -> Base64Filter | ImageBody | ZipBody:
+        """Choose the reader of the body, and give it what has arrived."""
+        begin = bytes(self._head)
+        del self._head[MAX_ERROR_BYTES:]
+        reader: Base64Filter | ImageBody | ZipBody
+        match self._kind():
+            case "image":
+                reader = ImageBody(self._new_sink)
+            case "zip":
+                reader = ZipBody(self._new_sink)
+            case _:
+                reader = Base64Filter(self._new_sink, data_url_key="url")
+        self._reader = reader
+        self._feed(reader, begin)
+        return reader
+
+    def _feed(self, reader: Base64Filter | ImageBody | ZipBody, piece: bytes | bytearray) -> None:
+        try:
+            reader.feed(piece)
+        except PayloadTooLargeError as error:
+            error.status = self._status
+            error.request_id = redact(self._headers.get("x-request-id"), self._secret)
+            error.body = clip(self._head, self._secret)
+            raise
+
+    def _kind(self) -> str:
+        return body_kind(self._headers.get("content-type", ""), self._head)
+
+    def _type(self) -> str:
+        """Return the content type for a message."""
+        return str(redact(self._headers.get("content-type", "no content type"), self._secret))
+
+    def _finish(self, interrupted: ImageSDKError | None) -> Answer:
+        if self._reader is None and interrupted is None and self._kind() == "json":
+            try:
+                data = msgspec.json.decode(self._head)
+            except _NO_JSON:
+                pass  # what can be saved is found below
+            else:
+                return self._read(data)
+        reader = self._reader or self._begin()
+        if isinstance(reader, Base64Filter):
+            return self._read_skeleton(reader, interrupted)
         if interrupted is not None:
             raise interrupted
-        return self._decode(self._status, self._headers, self._body, secret=self._secret)
+        return self._read_raw(reader)
 
-    @staticmethod
-    def _decode(
-        status: int, headers: Mapping[str, str], body: bytes | bytearray, *, secret: str = ""
-    ) -> Answer:
-        """Read the body of an answer with status 2xx.
-
-        Args:
-            status: HTTP status.
-            headers: Names in lower case.
-            body: The whole body.
-            secret: The API key: blotted out of what an error keeps.
-
-        Raises:
-            ProtocolError: No image can be read from it. It was billed, so it is never sent again.
-            APIError: It is an error object, in spite of its status.
-        """
-
-        def broken(message: str) -> ProtocolError:
-            return ProtocolError(
-                f"{message} (HTTP {status}). The call may have been billed; the first "
-                f"{min(len(body), MAX_ERROR_BYTES):,} bytes are in .body",
-                status=status,
-                request_id=redact(headers.get("x-request-id"), secret),
-                may_be_billed=True,
-                body=clip(body, secret),
-            )
-
+    def _read_skeleton(self, scan: Base64Filter, interrupted: ImageSDKError | None) -> Answer:
+        self._named = dict(scan.values)
         try:
-            data = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            kind = redact(headers.get("content-type", "no content type"), secret)
-            raise broken(f"The server's answer ({kind}) is no JSON: {error}") from None
+            data = msgspec.json.decode(scan.skeleton)
+        except _NO_JSON as error:
+            no_json = f"server's answer ({self._type()}) is no JSON: {error}"
+        else:
+            return self._read(data)
+        failure = interrupted or self._error(f"The {no_json}")
+        try:
+            data = msgspec.json.decode(scan.closed() or b"")
+        except _NO_JSON:
+            raise failure from None
+        items = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(items, list):
+            raise failure
+        good, bad = self._read_items(items, str(interrupted or f"the {no_json}"), scan.depth)
+        if good:
+            return self._answer(data, good, bad)
+        raise interrupted or next(iter(bad), failure)
+
+    def _read_raw(self, reader: ImageBody | ZipBody) -> Answer:
+        try:
+            found = reader.end()
+        except ValueError as error:
+            raise self._error(f"The server's answer ({self._type()}) {error}") from None
+        images = found if isinstance(found, list) else [found]
+        bad = [
+            self._error(f"data[{index}] {image}")
+            for index, image in enumerate(images)
+            if isinstance(image, str)
+        ]
+        good = [AnswerItem(part=image) for image in images if not isinstance(image, str)]
+        if not good:
+            raise next(iter(bad), self._error("The server's answer holds no images: a zip archive"))
+        return self._answer({}, good, bad)
+
+    def _read(self, data: Any) -> Answer:  # noqa: ANN401
+        """Read a body that is complete."""
         if isinstance(data, dict) and data.get("error") and not data.get("data"):
-            error_object = refusal(status, headers, bytes(body[:MAX_ERROR_BYTES]), secret=secret)
-            error_object.may_be_billed = True
-            raise error_object
+            error = refusal(self._status, self._headers, bytes(self._head), secret=self._secret)
+            error.may_be_billed = True
+            raise error
         items = data.get("data") if isinstance(data, dict) else None
         if not isinstance(items, list) or not items:
             found = (
                 "no data" if isinstance(data, dict) and items is None else _describe(items, data)
             )
-            raise broken(f"The server's answer holds no images: {found}")
+            raise self._error(f"The server's answer holds no images: {found}")
+        good, bad = self._read_items(items)
+        if not good:
+            raise bad[0]
+        return self._answer(data, good, bad)
+
+    def _read_items(
+        self, items: list[Any], cut_off: str = "", depth: int = 0
+    ) -> tuple[list[AnswerItem], list[ProtocolError]]:
+        """Return the images, and what is wrong with the others.
+
+        Args:
+            items: The value of ``data``.
+            cut_off: Why the body ends early.
+            depth: 3 if it ends in the last of *items*, 2 if it ends behind that, else less.
+        """
         good: list[AnswerItem] = []
         bad: list[ProtocolError] = []
         for index, item in enumerate(items):
             try:
-                good.append(_item(item))
+                good.append(self._item(item))
             except ValueError as error:
-                bad.append(broken(f"data[{index}] {error}"))
-        if not good:
-            raise bad[0]
+                what = str(error)
+                if depth == 3 and index == len(items) - 1:
+                    what = "is cut off before its image" if what == _NOTHING else what
+                    what = f"{what}: {cut_off}"
+                bad.append(self._error(f"data[{index}] {what}"))
+        if depth == 2:
+            bad.append(self._error(f"data[{len(items)}] is missing: {cut_off}"))
+        return good, bad
+
+    def _item(self, item: object) -> AnswerItem:
+        """Read one element of ``data``.
+
+        Raises:
+            ValueError: What is wrong with it, as the end of a sentence.
+        """
+        if not isinstance(item, dict):
+            raise ValueError(f"is {_describe(item)}, not an object")  # noqa: TRY004
+        url = item.get("url")
+        at_url = isinstance(url, str) and url and not url.startswith("data:")
+        value = self._value(item.get("b64_json"))
+        if value is None and not at_url:
+            value = self._value(url)
+        extra = {k: v for k, v in item.items() if k not in _KNOWN_ITEM}
+        revised = item.get("revised_prompt")
+        prompt = revised if isinstance(revised, str) else None
+        if value is not None and value.ended and value.error is None:
+            return AnswerItem(part=value.sink, revised_prompt=prompt, extra=extra)
+        if at_url:
+            return AnswerItem(url=url, revised_prompt=prompt, extra=extra)
+        if value is None:
+            raise ValueError(_NOTHING)
+        raise ValueError(value.error or f"is cut off after {value.size:,} bytes")
+
+    def _value(self, text: object) -> Base64Value | None:
+        """Return the image that *text* says or stands for, None if there is none."""
+        if not isinstance(text, str) or not text:
+            return None
+        value = self._named.pop(text, None)
+        if value is None:
+            value = Base64Value(self._new_sink)
+            self._values.append(value)
+            value.feed(text.encode())
+            value.end()
+        return None if value.empty else value
+
+    def _answer(
+        self, data: Mapping[str, Any], good: list[AnswerItem], bad: list[ProtocolError]
+    ) -> Answer:
         created = data.get("created")
         return Answer(
             created=int(created) if isinstance(created, int | float) else None,
             items=tuple(good),
-            headers=headers,
+            headers=self._headers,
             broken=tuple(bad),
-            fields={k: data[k] for k in _KNOWN - {"created", "data"} if data.get(k) is not None},
+            fields={k: data[k] for k in _KNOWN_FIELDS if data.get(k) is not None},
             extra={k: v for k, v in data.items() if k not in _KNOWN},
         )
 
-
-def _item(item: object) -> AnswerItem:
-    """Read one element of ``data``.
-
-    Raises:
-        ValueError: What is wrong with it, as the end of a sentence.
-    """
-    if not isinstance(item, dict):
-        raise ValueError(f"is {_describe(item)}, not an object")  # noqa: TRY004
-    encoded, url = item.get("b64_json"), item.get("url")
-    extra = {k: v for k, v in item.items() if k not in _KNOWN_ITEM}
-    revised = item.get("revised_prompt")
-    prompt = revised if isinstance(revised, str) else None
-    at_url = isinstance(url, str) and url and not url.startswith("data:")
-    inline = encoded if isinstance(encoded, str) and encoded else None if at_url else url
-    if isinstance(inline, str) and inline:
-        try:
-            part = MemorySink()
-            part.write(_b64decode(inline))
-            return AnswerItem(part=part, revised_prompt=prompt, extra=extra)
-        except ValueError:
-            if not at_url:
-                raise
-    if at_url:
-        return AnswerItem(url=url, revised_prompt=prompt, extra=extra)
-    raise ValueError("has neither b64_json nor url")
-
-
-def _b64decode(text: str) -> bytes:
-    if text.startswith("data:"):  # some relays send a data URL
-        text = text.partition(",")[2]
-    try:
-        content = pybase64.b64decode(text, validate=True)
-    except ValueError:
-        try:  # some servers wrap it in lines
-            content = pybase64.b64decode("".join(text.split()), validate=True)
-        except ValueError as error:
-            raise ValueError(f"has a b64_json that is no base64: {error}") from None
-    if not content:
-        raise ValueError("has an empty b64_json")
-    return content
+    def _error(self, message: str) -> ProtocolError:
+        return ProtocolError(
+            f"{message} (HTTP {self._status}). The call may have been billed; the first "
+            f"{min(len(self._head), MAX_ERROR_BYTES):,} bytes are in .body",
+            status=self._status,
+            request_id=redact(self._headers.get("x-request-id"), self._secret),
+            may_be_billed=True,
+            body=clip(self._head, self._secret),
+        )
 
 
 def _describe(value: object, whole: object = None) -> str:
