@@ -258,9 +258,11 @@ class AnswerDecoder:
             items: The value of ``data``.
             cut_off: Why the body ends early.
             depth: 3 if it ends in the last of *items*, 2 if it ends behind that, else less.
+                What may come after that is lost, too.
         """
         good: list[AnswerItem] = []
         bad: list[ProtocolError] = []
+        is_open = depth > 1
         for index, item in enumerate(items):
             try:
                 good.append(self._item(item))
@@ -269,8 +271,9 @@ class AnswerDecoder:
                 if depth == 3 and index == len(items) - 1:
                     what = "is cut off before its image" if what == _NOTHING else what
                     what = f"{what}: {cut_off}"
+                    is_open = False
                 bad.append(self._error(f"data[{index}] {what}"))
-        if depth == 2:
+        if is_open:
             bad.append(self._error(f"data[{len(items)}] is missing: {cut_off}"))
         return good, bad
 

@@ -61,8 +61,8 @@ def outcome(
     try:
         for piece in pieces:
             decoder.feed(piece)
-            if is_long and decoder._reader is None:
-                decoder._begin()  # as at 64 KiB
+        if is_long and decoder._reader is None:
+            decoder._begin()  # as from 64 KiB on
         return decoder.finish(interrupted)
     except ImageSDKError as error:
         return error
@@ -547,14 +547,8 @@ def test_truncation_at_every_byte(is_long: bool, interrupted: ImageSDKError | No
         assert isinstance(result, Answer)
         assert result.created == 1
         assert len(result.items) == complete
-        assert (
-            [item.part and item.part.content for item in result.items]
-            == [  # type: ignore[attr-defined]
-                IMAGE,
-                IMAGE,
-                None,
-            ][:complete]
-        )
+        parts = [getattr(item.part, "content", None) for item in result.items]
+        assert parts == [IMAGE, IMAGE, None][:complete]
         if end >= end_of_data:
             assert result.broken == ()
             continue
@@ -718,7 +712,7 @@ def archive(**members: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("size", [1, 1000, 10**6])
+@pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("is_long", [False, True])
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])
 def test_an_image_as_it_is(kind: str | None, is_long: bool, size: int) -> None:  # noqa: FBT001
@@ -729,7 +723,7 @@ def test_an_image_as_it_is(kind: str | None, is_long: bool, size: int) -> None: 
     assert isinstance(result, Answer)
     assert sinks[0].content == content
     assert (len(result.items), result.created, result.broken) == (1, None, ())
-    result, _ = run(content, LOST, headers)
+    result, _ = run(content, LOST, headers, size=len(content) // 50)
     assert result is LOST
 
 
