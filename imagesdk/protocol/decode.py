@@ -1,8 +1,9 @@
 """Read a successful answer of the Images API.
 
-The answer is fed in pieces and comes out as an `Answer`: images that are decoded, or URLs, and what
-the server says beside them. Unknown fields are kept, never fatal. Nothing short or broken passes
-silently: an answer that makes no sense is a `ProtocolError` that keeps what arrived.
+The answer is fed in pieces, and its images go to their sinks while it arrives. It comes out as an
+`Answer`: images or URLs, and what the server says beside them. Unknown fields are kept, never fatal.
+Nothing short or broken passes silently: an answer that makes no sense is a `ProtocolError` that keeps
+what arrived; of one that ends early the images that are complete are kept.
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ class AnswerDecoder:
             self._begin()
 
     def finish(self, interrupted: ImageSDKError | None = None) -> Answer:
-        """Return what arrived.
+        """Return what arrived. Only a zip archive takes time here, to be unpacked.
 
         Args:
             interrupted: Why the body ends early; None if the server ended it.
 
         Raises:
-            ImageSDKError: *interrupted*, if no image is complete.
+            ImageSDKError: *interrupted*, if the body is cut off before an image is complete.
             ProtocolError: No image can be read from it. It was billed, so it is never sent again.
             APIError: It is an error object, in spite of its status.
         """
@@ -129,12 +130,8 @@ class AnswerDecoder:
         except BaseException:
             self.discard()
             raise
-        kept = {id(item.part) for item in answer.items}
-        for value in self._all_values():
-            if id(value.sink) not in kept:
-                value.discard()
-        self._reader = None
-        self._values = []
+        if self._values or self._reader is not None:
+            self._keep_only(answer)
         return answer
 
     def discard(self) -> None:
@@ -143,6 +140,15 @@ class AnswerDecoder:
             value.discard()
         if self._reader is not None:
             self._reader.discard()
+
+    def _keep_only(self, answer: Answer) -> None:
+        """Discard the images that are not in *answer*, and let go of those that are."""
+        kept = {id(item.part) for item in answer.items}
+        for value in self._all_values():
+            if id(value.sink) not in kept:
+                value.discard()
+        self._reader = None
+        self._values = []
 
     def _all_values(self) -> list[Base64Value]:
         cut = self._reader.values.values() if isinstance(self._reader, Base64Filter) else ()

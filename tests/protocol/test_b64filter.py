@@ -4,6 +4,7 @@ import base64
 import binascii
 import itertools
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -519,6 +520,28 @@ def test_the_number_of_images_is_bounded() -> None:
     scan.feed(b'{"data":[' + b'{"b64_json":""},' * 1000)
     with pytest.raises(PayloadTooLargeError, match="more than 1,000 images"):
         scan.feed(b'{"b64_json":""},')
+
+
+def test_only_a_piece_is_in_memory() -> None:
+    """However large an image is, no more than a few pieces of it are held, as text or as bytes."""
+
+    class Nowhere(Sink):
+        def write(self, piece: bytes) -> None:
+            pass
+
+    piece = b"QUJD" * 16 * 1024
+    scan = Base64Filter(Nowhere)
+    scan.feed(b'{"data":[{"b64_json":"Q')  # so that no piece begins with a group of four
+    scan.feed(piece)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            scan.feed(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert scan.values["0"].size > 4_000_000
+    assert peak < 4 * len(piece)
 
 
 def test_images_do_not_count_as_skeleton() -> None:
