@@ -27,8 +27,6 @@ _TOKEN = re.compile(rb'["{}\[\],:]')
 _QUOTE, _BACKSLASH, _U, _COLON, _COMMA, _BRACE = b'"\\u:,{'
 _CLOSERS = dict(zip(b"{[", b"}]", strict=True))
 _SPACE = b" \t\n\r\f\v"
-_ESCAPES = ((rb"\n", b"\n"), (rb"\r", b"\r"), (rb"\t", b"\t"), (rb"\f", b"\f"), (rb"\/", b"/"))
-_ASCII_ESCAPE = re.compile(rb"\\u00([0-7][0-9A-Fa-f])")
 _DATA = b"data:"
 
 
@@ -363,17 +361,9 @@ def _backslashes(data: bytes, start: int, end: int) -> int:
 
 
 def _unescape(text: bytes) -> bytes:
-    r"""Resolve the escapes that base64 may have: white space, ``\/`` and ASCII as ``\u00xx``.
-
-    Text with others is returned with backslashes in it, and is no base64.
-    """
-    if b"\\\\" in text:
-        return text
-    for escape, plain in _ESCAPES:
-        text = text.replace(escape, plain)
-    if b"\\u" in text:
-        text = _ASCII_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), text)
-    return text
+    """Resolve JSON escapes; text that is not valid stays as it is, and is no base64."""
+    plain = _text(b'"%b"' % text)
+    return text if plain is None else plain.encode()
 
 
 def _text(string: bytes | bytearray) -> str | None:
