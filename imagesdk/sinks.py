@@ -1,27 +1,289 @@
 """Write image files so that they appear complete or not at all.
 
-Each function blocks: call it in a thread. A file is written under a temporary name in the same
-folder, forced to the disk, and then renamed.
+A file is written under a temporary name in the same folder, forced to the disk, and then renamed.
+Everything blocks and belongs into a thread, but what a `FileSink` says otherwise about.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
-from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, sniff
+import attrs
 
-__all__ = ("save_as", "save_new")
+from imagesdk.errors import InvalidRequestError
+from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, probe, sniff
+
+__all__ = ("FileSink", "Folder", "StoredImage", "save_as", "save_new", "with_suffix")
+
+Content: TypeAlias = bytes | Path
+"""The bytes of an image, or the file that holds them."""
 
 _IMAGE_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg"})
 _DEFAULT_SUFFIX = ".bin"
+_DUE_BYTES = 256 * 1024
+"""What a `FileSink` keeps in memory before it wants to be flushed."""
 
 
-def save_as(path: str | os.PathLike[str], content: bytes) -> Path:
+class Folder:
+    """A folder that images are saved into, each under the first name that is free.
+
+    The names are ``name-1.png``, ``name-2.png`` and so on. Calls that share the object do not look
+    at the same names again; it may be used from several threads.
+
+    Args:
+        path: Where it is.
+        name: First part of the file names, without a path separator.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str = "image") -> None:
+        self.path = Path(path)
+        self.name = name
+        self._lock = threading.Lock()
+        self._last: dict[str, int] = {}
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def prepare(self) -> None:
+        """Make the folder if need be, and see whether files can be written there.
+
+        Raises:
+            InvalidRequestError: They cannot.
+        """
+        try:
+            if not self.path.is_dir() and self.path.suffix.lower() in _IMAGE_SUFFIXES:
+                raise NotADirectoryError("it has the name of an image file")
+            self.path.mkdir(parents=True, exist_ok=True)
+            attempt = _temporary_name(self.path)
+            attempt.touch(exist_ok=False)
+            attempt.unlink()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, FileExistsError):
+                reason = "there is a file of that name"
+            raise InvalidRequestError(
+                f"save_to is a folder: images cannot be written into {str(self.path)!r}: {reason}; "
+                "nothing was sent",
+                field="save_to",
+                value=str(self.path),
+            ) from error
+
+    def take(self, temporary: Path, suffix: str) -> Path:
+        """Give *temporary*, a file in this folder, the first free name; return it.
+
+        An existing file is never replaced, even if two programs write at the same time. The old name
+        may stay, too.
+        """
+        with self._lock:
+            last = self._last.get(suffix)
+            # Only saves attempts: later files are noticed all the same.
+            taken = _names(self.path) if last is None else frozenset[str]()
+            for number in count((last or 0) + 1):
+                entry = f"{self.name}-{number}{suffix}"
+                if entry not in taken and _move_unless_exists(
+                    temporary, target := self.path / entry
+                ):
+                    self._last[suffix] = number
+                    return target
+        raise AssertionError("count() does not end")
+
+
+@attrs.frozen(kw_only=True)
+class StoredImage:
+    """An image file that was saved while it arrived, and what its header says.
+
+    Attributes:
+        path: The file.
+        kind: What `imagesdk.protocol.imageinfo.sniff` says.
+        dimensions: Width and height in pixels, None if the header does not tell.
+        size_bytes: Number of bytes.
+    """
+
+    path: Path
+    kind: str | None
+    dimensions: tuple[int, int] | None
+    size_bytes: int
+
+
+class FileSink:
+    """Takes one image on its way to a folder: an `imagesdk.protocol.parts.PartSink`.
+
+    `write`, `finish` and `discard` never block and are for the event loop; `flush`, `publish` and
+    `close` are for a thread. They exclude each other, and after `close` no file is made or left.
+
+    What was paid for is not lost with the disk: when it fails, the image is read back and goes on in
+    memory; `failure` says why.
+
+    Args:
+        folder: Where the temporary file is made, at the first flush.
+
+    Attributes:
+        size_bytes: Bytes that were written so far.
+        failure: Why the image is not on the disk, None as long as it can be.
+        stored: The file, once `publish` has given it its name.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.size_bytes = 0
+        self.failure: OSError | None = None
+        self.stored: StoredImage | None = None
+        self._folder = folder
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._lock = threading.Lock()
+        self._temporary: Path | None = None
+        self._file: io.FileIO | None = None
+        self._on_disk = 0
+        self._memory: io.BytesIO | None = None
+        self._info: tuple[str | None, tuple[int, int] | None] = (None, None)
+        self._finished = self._synced = self._closed = False
+
+    @property
+    def is_due(self) -> bool:
+        """True if `flush` has enough to do."""
+        if self._closed:
+            return self._temporary is not None
+        return self._pending_bytes >= _DUE_BYTES or (self._finished and not self._synced)
+
+    @property
+    def content(self) -> bytes | None:
+        """The image if it is in memory because of `failure`."""
+        memory = self._memory
+        return memory.getvalue() if memory is not None else None
+
+    def write(self, piece: bytes) -> None:
+        """Queue *piece* for the next flush."""
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
+        self.size_bytes += len(piece)
+
+    def finish(self) -> None:
+        """Let the next flush force the file to the disk: the image is complete."""
+        self._finished = True
+
+    def discard(self) -> None:
+        """Forget what there is; the file goes at the next `flush` or `close`."""
+        self._closed = True
+        self._pending.clear()
+        self._memory = None
+
+    def flush(self) -> None:
+        """Write what is queued; after `finish`, force it to the disk and read its header.
+
+        It does not raise when the disk fails: see `failure`.
+        """
+        with self._lock:
+            if self._closed:
+                self._remove()
+                return
+            finished = self._finished  # and so everything is queued
+            pieces, self._pending, self._pending_bytes = self._pending, [], 0
+            done, memory = self._on_disk, self._memory
+            if self.failure is None:
+                try:
+                    self._write(pieces)
+                    if finished and not self._synced:
+                        self._sync()
+                except OSError as error:
+                    self._fall_back(error, b"".join(pieces)[self._on_disk - done :])
+            elif memory is not None:
+                memory.writelines(pieces)
+            self._synced = finished
+
+    def publish(self) -> None:
+        """Give the complete image its name in the folder; `stored` or `failure` says how it went."""
+        self.flush()
+        with self._lock:
+            if self._temporary is None or self._closed:
+                return
+            kind, size = self._info
+            suffix = SUFFIXES[kind] if kind else _DEFAULT_SUFFIX
+            try:
+                path = self._folder.take(self._temporary, suffix)
+            except OSError as error:
+                self._fall_back(error, b"")
+                return
+            self._remove()
+            self.stored = StoredImage(
+                path=path, kind=kind, dimensions=size, size_bytes=self.size_bytes
+            )
+
+    def close(self) -> None:
+        """Remove the file if it was not published, and make none any more."""
+        with self._lock:
+            self._closed = True
+            self._remove()
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        if self._file is None:
+            self._temporary = _temporary_name(self._folder.path)
+            self._file = self._temporary.open("x+b", buffering=0)
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                written = self._file.write(rest)
+                self._on_disk += written
+                rest = rest[written:]
+
+    def _sync(self) -> None:
+        """Force the file to the disk, look into it and close it."""
+        assert self._file is not None  # noqa: S101 - _write opens it
+        descriptor = self._file.fileno()
+
+        def read_at(offset: int, size: int) -> bytes:
+            return _read_at(descriptor, offset, size)
+
+        os.fsync(descriptor)
+        kind = sniff(read_at(0, HEAD_BYTES))
+        try:
+            info = probe(read_at, self._on_disk, whole=False)
+        except ValueError:
+            self._info = (kind, None)
+        else:
+            self._info = (kind, (info.width, info.height))
+        self._file.close()
+
+    def _fall_back(self, error: OSError, rest: bytes) -> None:
+        """Go on in memory: with what is on the disk and *rest*."""
+        self.failure = error
+        try:
+            memory = self._read_back()
+        except OSError as second:  # the disk takes it back: the image is lost
+            self.failure = second
+        else:
+            memory.write(rest)
+            self._memory = memory
+        self._remove()
+
+    def _read_back(self) -> io.BytesIO:
+        memory = io.BytesIO()
+        if self._temporary is not None and self._file is not None:
+            with self._temporary.open("rb") if self._file.closed else self._file as file:
+                file.seek(0)
+                shutil.copyfileobj(file, memory)
+        if memory.tell() != self._on_disk:
+            raise OSError(f"{memory.tell():,} of {self._on_disk:,} bytes are left")
+        return memory
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._temporary is not None:
+            with suppress(OSError):  # nothing more can be done
+                self._temporary.unlink(missing_ok=True)
+        self._file = self._temporary = None
+
+
+def save_as(path: str | os.PathLike[str], content: Content) -> Path:
     """Write *content* to *path*, replacing what is there, and return the path that was written.
 
     The suffix is that of the bytes: ``cat`` and ``cat.png`` become ``cat.jpg`` for a JPEG image.
@@ -33,7 +295,7 @@ def save_as(path: str | os.PathLike[str], content: bytes) -> Path:
     given = Path(path)
     if given.is_dir():
         raise IsADirectoryError(f"{given} is a folder: name a file, or save the whole result there")
-    target = _with_suffix(given, content)
+    target = with_suffix(given, _kind(content))
     if target != given and given.suffix.lower() in _IMAGE_SUFFIXES and target.exists():
         raise FileExistsError(
             f"the image is no {given.suffix} file, and {target} exists: give a name of its own"
@@ -43,7 +305,7 @@ def save_as(path: str | os.PathLike[str], content: bytes) -> Path:
     return target
 
 
-def save_new(folder: str | os.PathLike[str], name: str, content: bytes) -> Path:
+def save_new(folder: str | os.PathLike[str], name: str, content: Content) -> Path:
     """Write *content* into *folder* as ``name-1``, ``name-2``, …, the first that is free; return its path.
 
     An existing file is never replaced, even if two programs write at the same time.
@@ -51,14 +313,21 @@ def save_new(folder: str | os.PathLike[str], name: str, content: bytes) -> Path:
     Raises:
         OSError: It cannot be written; nothing is left behind.
     """
-    directory, suffix = Path(folder), _suffix(content)
-    with _temporary(directory, content) as temporary:
-        taken = _names(directory)  # only saves attempts: later files are noticed all the same
-        for number in count(1):
-            entry = f"{name}-{number}{suffix}"
-            if entry not in taken and _move_unless_exists(temporary, target := directory / entry):
-                return target
-    raise AssertionError("count() does not end")
+    kind = _kind(content)
+    with _temporary(Path(folder), content) as temporary:
+        suffix = SUFFIXES[kind] if kind else _DEFAULT_SUFFIX
+        return Folder(folder, name=name).take(temporary, suffix)
+
+
+def with_suffix(path: Path, kind: str | None) -> Path:
+    """Return *path* with the suffix that an image of this kind has; None is of no known kind."""
+    if kind is None:
+        return path if path.suffix else path.with_name(path.name + _DEFAULT_SUFFIX)
+    right = {SUFFIXES[kind], f".{kind}"}
+    if path.suffix.lower() in right:
+        return path
+    stem = path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
+    return path.with_name(stem + SUFFIXES[kind])
 
 
 def _names(folder: Path) -> set[str]:
@@ -68,18 +337,33 @@ def _names(folder: Path) -> set[str]:
 
 
 @contextmanager
-def _temporary(folder: Path, content: bytes) -> Iterator[Path]:
+def _temporary(folder: Path, content: Content) -> Iterator[Path]:
     """Write *content* durably under a name that nobody looks at; it is gone after the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".imagesdk-{secrets.token_hex(8)}.part"
+    temporary = _temporary_name(folder)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(folder: Path) -> Path:
+    return folder / f".imagesdk-{secrets.token_hex(8)}.part"
+
+
+def _read_at(descriptor: int, offset: int, size: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; nobody writes any more
+    return os.read(descriptor, size)
 
 
 def _move_unless_exists(temporary: Path, target: Path) -> bool:
@@ -96,17 +380,8 @@ def _move_unless_exists(temporary: Path, target: Path) -> bool:
     return True
 
 
-def _suffix(content: bytes) -> str:
-    kind = sniff(content[:HEAD_BYTES])
-    return SUFFIXES[kind] if kind else _DEFAULT_SUFFIX
-
-
-def _with_suffix(path: Path, content: bytes) -> Path:
-    kind = sniff(content[:HEAD_BYTES])
-    if kind is None:
-        return path if path.suffix else path.with_name(path.name + _DEFAULT_SUFFIX)
-    right = {SUFFIXES[kind], f".{kind}"}
-    if path.suffix.lower() in right:
-        return path
-    stem = path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name
-    return path.with_name(stem + SUFFIXES[kind])
+def _kind(content: Content) -> str | None:
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return sniff(file.read(HEAD_BYTES))
+    return sniff(content[:HEAD_BYTES])

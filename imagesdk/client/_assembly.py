@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import uuid
 import warnings
@@ -36,6 +37,8 @@ from imagesdk.models.requests import (
 )
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile, WireRequest, encode
+from imagesdk.protocol.parts import MemorySink, PartSink
+from imagesdk.sinks import FileSink, Folder
 
 __all__ = (
     "CallOptions",
@@ -70,6 +73,7 @@ class CallOptions:
     max_wait: float | None
     priority: Priority = "interactive"
     partial: Literal["raise", "return"] = "raise"
+    save_to: Folder | None = None
 
     def but(
         self,
@@ -77,12 +81,13 @@ class CallOptions:
         max_wait: float | None,
         priority: Priority,
         partial: Literal["raise", "return"],
+        save_to: str | os.PathLike[str] | None = None,
     ) -> CallOptions:
         """Return these options with those of one call; None leaves a time as it is.
 
         Raises:
             ConfigurationError: A time cannot be waited.
-            InvalidRequestError: A word is none of those that are known.
+            InvalidRequestError: A word is none of those that are known, or save_to is no path.
         """
         if priority not in ("interactive", "batch"):
             raise InvalidRequestError(
@@ -98,7 +103,19 @@ class CallOptions:
             max_wait=self.max_wait if max_wait is None else wait,
             priority=priority,
             partial=partial,
+            save_to=_folder(save_to),
         )
+
+
+def _folder(save_to: str | os.PathLike[str] | None) -> Folder | None:
+    if save_to is None or isinstance(save_to, Folder):
+        return save_to
+    try:
+        return Folder(save_to)
+    except TypeError:
+        raise InvalidRequestError(
+            f"save_to is {save_to!r}; it must be a folder, as a str or a path", field="save_to"
+        ) from None
 
 
 def as_request(item: object) -> ImageRequest:
@@ -258,6 +275,7 @@ def join(
     *,
     fetch: Fetch,
     keep_partial: bool,
+    unsaved: Sequence[ImageSDKError] = (),
 ) -> ImagesResponse:
     """Put the parts' answers together; keep what was paid for when some are missing.
 
@@ -267,10 +285,11 @@ def join(
         attempts: Of all parts.
         fetch: Downloads an image.
         keep_partial: Return fewer images than wanted, instead of raising.
+        unsaved: Why images that arrived are not where they should be.
 
     Raises:
         ImageSDKError: The first error, if no part succeeded.
-        PartialResultError: Some images are missing.
+        PartialResultError: Some images are missing, or are not saved.
     """
     good: list[Answer] = []
     errors: list[ImageSDKError] = []
@@ -289,16 +308,25 @@ def join(
         errors[0].may_be_billed = any(error.may_be_billed for error in errors)
         raise errors[0]
     result = _response(good, attempts, fetch)
-    if len(result.data) >= wanted or keep_partial:
+    missing = len(result.data) < wanted
+    if keep_partial or not (missing or unsaved):
         return result
-    why = "; ".join(str(error) for error in errors) or "the server sent fewer, without a reason"
+    if missing:
+        why = "; ".join(str(error) for error in errors) or "the server sent fewer, without a reason"
+        message = (
+            f"{len(result.data)} of {wanted} images arrived; they are in .result. Missing: {why}"
+        )
+    else:
+        message = f"all {len(result.data)} images arrived, and are in .result"
+    if unsaved:
+        message += ". Not saved: " + "; ".join(str(error) for error in unsaved)
     raise PartialResultError(
-        f"{len(result.data)} of {wanted} images arrived; they are in .result. Missing: {why}",
+        message,
         request_id=result.request_id,
         attempts=attempts,
-        may_be_billed=any(error.may_be_billed for error in errors),
+        may_be_billed=any(error.may_be_billed for error in (*errors, *unsaved)),
         result=result,
-        errors=tuple(errors),
+        errors=(*errors, *unsaved),
         requested=wanted,
     )
 
@@ -313,7 +341,8 @@ def _response(
             revised_prompt=item.revised_prompt,
             expires_at=expiry(item.url, answer.created) if item.url is not None else None,
             extra=item.extra,
-            content=item.content,
+            content=_content(item.part),
+            stored=item.part.stored if isinstance(item.part, FileSink) else None,
             fetch=fetch,
         )
         for answer in answers
@@ -334,6 +363,11 @@ def _response(
         attempts=attempts,
         extra=first.extra,
     )
+
+
+def _content(part: PartSink | None) -> bytes | None:
+    """Return an image that is in memory."""
+    return part.content if isinstance(part, FileSink | MemorySink) else None
 
 
 def _sum(usages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from imagesdk.client.receiving import NewSink, receive_answer
 from imagesdk.errors import (
     AmbiguousError,
     Attempt,
@@ -33,8 +34,9 @@ from imagesdk.events import (
     Throttled,
 )
 from imagesdk.limiters.base import CallTooLarge, Limiter, Priority, Reason, Slots, Ticket
-from imagesdk.protocol.decode import Answer, AnswerDecoder
+from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import WireRequest
+from imagesdk.protocol.parts import MemorySink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
 from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retrying
 from imagesdk.transport.base import Progress, Transport, read_all
@@ -44,8 +46,6 @@ __all__ = ("Call", "Pipeline")
 _log = logging.getLogger("imagesdk")
 _PACE = 2.5
 """Seconds by which the limiter's pace may delay a call beyond its forecast."""
-_IN_THREAD_BYTES = 256 * 1024
-"""Answers from this size on are decoded in a thread, so that the event loop stays free."""
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -66,6 +66,7 @@ class Call:
         priority: In the limiter's queue.
         max_body_bytes: Longest answer that is accepted.
         max_pause: See `imagesdk.limiters.base.Limiter.max_pause`.
+        new_sink: Makes what takes one image while it arrives.
     """
 
     number: int
@@ -81,6 +82,7 @@ class Call:
     priority: Priority
     max_body_bytes: int
     max_pause: float | None
+    new_sink: NewSink = MemorySink
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
     waited: float = attrs.field(default=0.0, init=False)
     admitted_at: float | None = attrs.field(default=None, init=False)
@@ -259,16 +261,12 @@ class Pipeline:
             if status >= 300:
                 body = await read_all(reply, MAX_ERROR_BYTES, cut=True)
                 raise refusal(status, headers, bytes(body), secret=self.secret)
-            body = await read_all(reply, call.max_body_bytes)
-        return await self._decode(status, headers, body)
-
-    async def _decode(self, status: int, headers: Mapping[str, str], body: bytearray) -> Answer:
-        def decode() -> Answer:
-            decoder = AnswerDecoder(status, headers, secret=self.secret)
-            decoder.feed(body)
-            return decoder.finish()
-
-        return decode() if len(body) < _IN_THREAD_BYTES else await asyncio.to_thread(decode)
+            return await receive_answer(
+                reply,
+                limit_bytes=call.max_body_bytes,
+                new_sink=call.new_sink,
+                secret=self.secret,
+            )
 
     def _record(self, call: Call, exchange: _Exchange, outcome: Outcome, error: str | None) -> None:
         attempt = Attempt(

@@ -24,7 +24,9 @@ from imagesdk.client._assembly import (
 )
 from imagesdk.client._pipeline import Call, Pipeline
 from imagesdk.client.config import Endpoint
+from imagesdk.client.delivery import Delivery
 from imagesdk.client.downloads import Downloader
+from imagesdk.client.receiving import NewSink
 from imagesdk.client.results import ImagesResponse
 from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.base import CallTooLarge
@@ -32,11 +34,13 @@ from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limi
 from imagesdk.models.requests import ImageRequest
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile
+from imagesdk.protocol.parts import MemorySink
 
 __all__ = ("MAX_BYTES_AN_IMAGE", "Runner")
 
 MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
-_BODY_OVERHEAD_BYTES = 1024 * 1024
+_BODY_BYTES_AN_IMAGE = MAX_BYTES_AN_IMAGE * 4 // 3  # in base64
+_BODY_OVERHEAD_BYTES = 2 * 1024 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -112,10 +116,26 @@ class Runner:
             ImageSDKError: As `imagesdk.ImageSession.generate` does.
         """
         prepared = await self._prepare(request, options)
+        async with Delivery(options.save_to, self.downloader.fetch) as delivery:
+            answers, calls = await self._send(prepared, delivery.new_sink)
+            answers, unsaved = await delivery.finish(answers)
+        return join(
+            images_asked(prepared.request),
+            answers,
+            tuple(attempt for call in calls for attempt in call.attempts),
+            fetch=self._fetch,
+            keep_partial=options.partial == "return",
+            unsaved=unsaved,
+        )
+
+    async def _send(
+        self, prepared: _Prepared, new_sink: NewSink
+    ) -> tuple[Sequence[Answer | BaseException], list[Call]]:
+        """Send the parts of a request side by side; return their answers in order, and the calls."""
         calls: list[Call] = []
 
         async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
-            call = self._call(part, prepared, place)
+            call = self._call(part, prepared, place, new_sink)
             calls.append(call)
             try:
                 return [await self.pipeline.run(call)]
@@ -131,15 +151,7 @@ class Runner:
             answers = await asyncio.gather(*(send(part, place) for part in parts))
             return [answer for several in answers for answer in several]
 
-        answers = await send_all(prepared.parts)
-        attempts = tuple(attempt for call in calls for attempt in call.attempts)
-        return join(
-            images_asked(prepared.request),
-            answers,
-            attempts,
-            fetch=self._fetch,
-            keep_partial=options.partial == "return",
-        )
+        return await send_all(prepared.parts), calls
 
     async def _prepare(self, request: ImageRequest, options: CallOptions) -> _Prepared:
         """Check and split a request.
@@ -173,6 +185,7 @@ class Runner:
         part: ImageRequest,
         prepared: _Prepared,
         place: Any,  # noqa: ANN401 - the limiter's own
+        new_sink: NewSink,
     ) -> Call:
         """Encode one part, and number it."""
         own_headers = {"User-Agent": self._user_agent}
@@ -191,11 +204,12 @@ class Runner:
             timeout=options.timeout,
             max_wait=options.max_wait,
             priority=options.priority,
-            max_body_bytes=cost * MAX_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
+            max_body_bytes=cost * _BODY_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
             max_pause=self.pipeline.limiter.max_pause,
+            new_sink=new_sink,
         )
 
     async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
         """Download an image, while the session is open."""
         await self.enter_loop()
-        return await self.downloader.fetch(url, expires_at)
+        return (await self.downloader.fetch(url, expires_at, MemorySink)).content

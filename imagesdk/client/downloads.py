@@ -10,11 +10,13 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import attrs
 
 from imagesdk.client.config import Endpoint, Hidden, origin_of
+from imagesdk.client.receiving import receive_image
 from imagesdk.errors import (
     ExpiredURLError,
     ImageSDKError,
@@ -23,11 +25,14 @@ from imagesdk.errors import (
     ResponseInterruptedError,
 )
 from imagesdk.protocol.encode import WireRequest
+from imagesdk.protocol.parts import PartSink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
 from imagesdk.retry import RetryPolicy, retrying
 from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
 __all__ = ("Downloader", "expiry")
+
+S = TypeVar("S", bound=PartSink)
 
 _MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -98,8 +103,13 @@ class Downloader:
     max_bytes: int
     on_downloaded: Callable[[int], None]
 
-    async def fetch(self, url: str, expires_at: datetime | None) -> bytes:
-        """Return the bytes at *url*.
+    async def fetch(self, url: str, expires_at: datetime | None, new_sink: Callable[[], S]) -> S:
+        """Fetch the image at *url* into a sink, and return that.
+
+        Args:
+            url: Absolute, or relative to base_url.
+            expires_at: For the error, if it is gone.
+            new_sink: Makes the sink of one attempt; those of attempts that fail are discarded.
 
         Raises:
             ExpiredURLError: The server says that it is not, or no longer, there.
@@ -109,15 +119,18 @@ class Downloader:
         target = _joined(f"{self.endpoint.base_url}/", url)
         download = _Download()
         again = retrying(_POLICY, download, lambda _error, _delay: None)
-        content: bytes = await again(self._attempt, target, expires_at, download)
-        self.on_downloaded(len(content))
-        return content
+        fetched: tuple[S, int] = await again(self._attempt, target, expires_at, new_sink, download)
+        sink, size_bytes = fetched
+        self.on_downloaded(size_bytes)
+        return sink
 
-    async def _attempt(self, url: str, expires_at: datetime | None, state: _Download) -> bytes:
+    async def _attempt(
+        self, url: str, expires_at: datetime | None, new_sink: Callable[[], S], state: _Download
+    ) -> tuple[S, int]:
         state.attempts += 1
         try:
             async with asyncio.timeout(_ATTEMPT_TIMEOUT):
-                return await self._follow(url, expires_at)
+                return await self._follow(url, expires_at, new_sink)
         except ImageSDKError as error:
             failure = error
         except TimeoutError:
@@ -127,7 +140,9 @@ class Downloader:
         failure.__context__ = None
         raise failure.with_traceback(None)
 
-    async def _follow(self, url: str, expires_at: datetime | None) -> bytes:
+    async def _follow(
+        self, url: str, expires_at: datetime | None, new_sink: Callable[[], S]
+    ) -> tuple[S, int]:
         """Get *url*, following a few redirects; each is checked like the first."""
         for _ in range(_MAX_REDIRECTS + 1):
             request = WireRequest(method="GET", path=url, headers={"Accept": "image/*"}, body=None)
@@ -137,7 +152,7 @@ class Downloader:
             async with sending as reply:
                 location = reply.headers.get("location")
                 if reply.status not in _REDIRECTS or not location:
-                    return await self._content(url, reply, expires_at)
+                    return await self._content(url, reply, expires_at, new_sink)
                 url = _joined(url, location)
         raise ProtocolError(
             f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
@@ -154,7 +169,9 @@ class Downloader:
             )
         return self.endpoint.credentials if origin == self.endpoint.origin else Hidden()
 
-    async def _content(self, url: str, reply: Reply, expires_at: datetime | None) -> bytes:
+    async def _content(
+        self, url: str, reply: Reply, expires_at: datetime | None, new_sink: Callable[[], S]
+    ) -> tuple[S, int]:
         if reply.status in _GONE:
             when = f"; it was good until {expires_at:%Y-%m-%d %H:%M:%S} UTC" if expires_at else ""
             raise ExpiredURLError(
@@ -169,12 +186,13 @@ class Downloader:
         if not 200 <= reply.status < 300:
             body = await read_all(reply, MAX_ERROR_BYTES, cut=True)
             raise refusal(reply.status, reply.headers, bytes(body), secret=self.endpoint.secret)
-        content = bytes(await read_all(reply, self.max_bytes))
-        if not content:
+        sink, size_bytes = await receive_image(reply, limit_bytes=self.max_bytes, new_sink=new_sink)
+        if not size_bytes:
+            sink.discard()
             raise ResponseInterruptedError(
                 f"the image at {_shown(url)} has no bytes", status=reply.status, phase="receive"
             )
-        return content
+        return sink, size_bytes
 
 
 def _joined(base: str, url: str) -> str:

@@ -14,7 +14,7 @@ import pybase64
 
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
-from imagesdk.sinks import save_as, save_new
+from imagesdk.sinks import StoredImage, save_as, save_new
 
 __all__ = ("Fetch", "Image", "ImagesResponse")
 
@@ -34,7 +34,8 @@ class Image:
         url: As the server sent it, possibly relative; None if the image itself arrived.
         revised_prompt: The prompt that the model really used, None if the server does not say.
         expires_at: When *url* stops working (UTC): what it says itself, or an hour after creation.
-        path: Where the image was saved last, None before that.
+        path: Where the image was saved last, None before that. One that was saved with ``save_to=`` is
+            nowhere else: `read` and `save` need that file.
         extra: Fields of the answer that are not known.
     """
 
@@ -44,12 +45,17 @@ class Image:
     path: Path | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _content: bytes | None = attrs.field(default=None, repr=False)
+    _stored: StoredImage | None = attrs.field(default=None, repr=False)
     _fetch: Fetch | None = attrs.field(default=None, repr=False)
     _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        if self._stored is not None:
+            self.path = self._stored.path
+
     @property
     def b64_json(self) -> str | None:
-        """The image as base64 text, made anew at each use; None for an image at a URL."""
+        """The image as base64 text, made anew at each use; None for one at a URL or on disk."""
         if self._content is None or self.url is not None:
             return None
         return pybase64.b64encode(self._content).decode("ascii")
@@ -57,29 +63,49 @@ class Image:
     @property
     def mime_type(self) -> str | None:
         """Type of the image, from its bytes; None for an image that was not read yet, or is none."""
-        kind = sniff(self._content[:HEAD_BYTES]) if self._content is not None else None
+        if self._stored is not None:
+            kind = self._stored.kind
+        else:
+            kind = sniff(self._content[:HEAD_BYTES]) if self._content is not None else None
         return MIME_TYPES[kind] if kind else None
 
     @property
     def width(self) -> int | None:
         """Width in pixels, from the bytes; None as for `mime_type`."""
-        size = dimensions(self._content) if self._content is not None else None
+        size = self._dimensions()
         return size[0] if size else None
 
     @property
     def height(self) -> int | None:
         """Height in pixels, from the bytes; None as for `mime_type`."""
-        size = dimensions(self._content) if self._content is not None else None
+        size = self._dimensions()
         return size[1] if size else None
+
+    def _dimensions(self) -> tuple[int, int] | None:
+        if self._stored is not None:
+            return self._stored.dimensions
+        return dimensions(self._content) if self._content is not None else None
 
     async def read(self) -> bytes:
         """Return the bytes of the image file, downloading them once if it is at a URL.
 
+        An image that was saved with ``save_to=`` is read from `path` each time.
+
         Raises:
+            OSError: That file can no longer be read.
             ExpiredURLError: The URL no longer works.
             TransportError: The download failed.
             ConfigurationError: The session is closed: it must be open to download.
         """
+        content = await self._source()
+        if isinstance(content, bytes):
+            return content
+        return await asyncio.to_thread(content.read_bytes)
+
+    async def _source(self) -> bytes | Path:
+        """Return the image, or the file that it is in; download it if need be."""
+        if self._stored is not None:
+            return self.path or self._stored.path
         async with self._reading:  # whoever asks second waits for the first one's download
             if self._content is None:
                 if self._fetch is None or self.url is None:
@@ -97,11 +123,11 @@ class Image:
             ExpiredURLError: The URL no longer works.
             OSError: The file cannot be written; the image stays readable.
         """
-        self.path = await asyncio.to_thread(save_as, path, await self.read())
+        self.path = await asyncio.to_thread(save_as, path, await self._source())
         return self.path
 
     async def _save_new(self, folder: str | os.PathLike[str], name: str) -> Path:
-        self.path = await asyncio.to_thread(save_new, folder, name, await self.read())
+        self.path = await asyncio.to_thread(save_new, folder, name, await self._source())
         return self.path
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,11 +188,12 @@ class ImagesResponse:
         """
         if not name or Path(name).name != name:
             raise ValueError(f"name is {name!r}; it must be a file name without a path")
-        # Read side by side, name in order.
-        read = await asyncio.gather(*(i.read() for i in self.data), return_exceptions=True)
+        # Download side by side, name in order.
+        downloads = (image._source() for image in self.data)  # noqa: SLF001 - the two classes are one handle
+        read = await asyncio.gather(*downloads, return_exceptions=True)
         failures = [outcome for outcome in read if isinstance(outcome, BaseException)]
         paths = [
-            await image._save_new(folder, name)  # noqa: SLF001 - the two classes are one handle
+            await image._save_new(folder, name)  # noqa: SLF001
             for image, outcome in zip(self.data, read, strict=True)
             if not isinstance(outcome, BaseException)
         ]

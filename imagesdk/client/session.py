@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -172,6 +173,7 @@ class ImageSession:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
+        save_to: str | os.PathLike[str] | None = None,
     ) -> ImagesResponse:
         """Make images from a description.
 
@@ -209,6 +211,9 @@ class ImageSession:
             priority: ``"interactive"`` calls go before ``"batch"`` calls in the limiter's queue.
             partial: When fewer than n images arrive, ``"raise"`` PartialResultError, which holds those that
                 did, or ``"return"`` them.
+            save_to: A folder, made if need be: images are written there while they arrive, as
+                ``image-1.png``, ``image-2.png`` and so on; nothing is replaced. Those at URLs are
+                downloaded, for which *timeout* does not count. None keeps them in memory.
 
         Returns:
             The images. URLs are good for about an hour: save them soon.
@@ -219,7 +224,7 @@ class ImageSession:
             APIError: The server refused; see its subclasses.
             TransportError: No usable answer arrived.
             AmbiguousError: The images may have been made, and billed, but no answer arrived.
-            PartialResultError: Only some of the images arrived.
+            PartialResultError: Only some of the images arrived, or could be written to save_to.
 
         Example:
             >>> import asyncio
@@ -255,7 +260,7 @@ class ImageSession:
             extra_headers=extra_headers,
         )
         return await self._runner.run(
-            request, self._defaults.but(timeout, max_wait, priority, partial)
+            request, self._defaults.but(timeout, max_wait, priority, partial, save_to)
         )
 
     async def edit(
@@ -286,6 +291,7 @@ class ImageSession:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
+        save_to: str | os.PathLike[str] | None = None,
     ) -> ImagesResponse:
         """Edit an image where a mask is transparent, or make a new one from several.
 
@@ -321,6 +327,7 @@ class ImageSession:
             max_wait: As in `generate`.
             priority: As in `generate`.
             partial: As in `generate`.
+            save_to: As in `generate`.
 
         Returns:
             The images, as `generate` does.
@@ -370,7 +377,7 @@ class ImageSession:
             extra_headers=extra_headers,
         )
         return await self._runner.run(
-            request, self._defaults.but(timeout, max_wait, priority, partial)
+            request, self._defaults.but(timeout, max_wait, priority, partial, save_to)
         )
 
     async def create_variation(
@@ -388,6 +395,7 @@ class ImageSession:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
+        save_to: str | os.PathLike[str] | None = None,
     ) -> ImagesResponse:
         """Make variations of an image; only servers of the classic API have this.
 
@@ -404,6 +412,7 @@ class ImageSession:
             max_wait: As in `generate`.
             priority: As in `generate`.
             partial: As in `generate`.
+            save_to: As in `generate`.
 
         Returns:
             The images, as `generate` does.
@@ -436,7 +445,7 @@ class ImageSession:
             extra_headers=extra_headers,
         )
         return await self._runner.run(
-            request, self._defaults.but(timeout, max_wait, priority, partial)
+            request, self._defaults.but(timeout, max_wait, priority, partial, save_to)
         )
 
     def map(
@@ -449,6 +458,7 @@ class ImageSession:
         max_wait: float | None = None,
         priority: Priority = "batch",
         partial: Literal["raise", "return"] = "raise",
+        save_to: str | os.PathLike[str] | None = None,
     ) -> ImageMap[Q]:
         """Run many requests, a bounded number at a time; errors are values.
 
@@ -463,6 +473,7 @@ class ImageSession:
             max_wait: As in `generate`.
             priority: As in `generate`, but ``"batch"`` unless said otherwise.
             partial: As in `generate`.
+            save_to: As in `generate`.
 
         Returns:
             An object for ``async with … as outcomes: async for outcome in outcomes``; each outcome has
@@ -479,7 +490,7 @@ class ImageSession:
             >>> asyncio.run(main())
             [('a fox', 1), ('an otter', 1), ('a corgi', 1)]
         """
-        options = self._defaults.but(timeout, max_wait, priority, partial)
+        options = self._defaults.but(timeout, max_wait, priority, partial, save_to)
 
         async def run(item: Q) -> ImagesResponse:
             return await self._runner.run(as_request(item), options)

@@ -11,7 +11,7 @@ import attrs
 from imagesdk.errors import PayloadTooLargeError, Phase, TransportError
 from imagesdk.protocol.encode import WireRequest
 
-__all__ = ("Progress", "Reply", "Transport", "read_all")
+__all__ = ("Progress", "Reply", "Transport", "read_all", "too_large")
 
 
 @attrs.define
@@ -106,10 +106,15 @@ async def read_all(reply: Reply, limit_bytes: int, *, cut: bool = False) -> byte
             if cut:
                 del body[limit_bytes:]
                 return body
-            raise PayloadTooLargeError(
-                f"the answer is larger than {limit_bytes:,} bytes; reading was stopped",
-                status=reply.status,
-                request_id=reply.headers.get("x-request-id"),
-                may_be_billed=True,
-                limit_bytes=limit_bytes,
-            )
+            raise too_large(reply, limit_bytes)
+
+
+def too_large(reply: Reply, limit_bytes: int) -> PayloadTooLargeError:
+    """Return the error for an answer that is longer than *limit_bytes*."""
+    return PayloadTooLargeError(
+        f"the answer is larger than {limit_bytes:,} bytes; reading was stopped",
+        status=reply.status,
+        request_id=reply.headers.get("x-request-id"),
+        may_be_billed=True,
+        limit_bytes=limit_bytes,
+    )

@@ -1,0 +1,141 @@
+"""Receive what a server sends: read it in pieces, hand it on, and write files beside the event loop.
+
+No more than a piece is decoded at once on the loop, and no more than a few pieces of an image on
+its way to a file are held in memory. Whatever ends an exchange early leaves no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+import attrs
+
+from imagesdk.errors import PayloadTooLargeError, TransportError
+from imagesdk.protocol.decode import Answer, AnswerDecoder
+from imagesdk.protocol.parts import PartSink
+from imagesdk.sinks import FileSink
+from imagesdk.transport.base import Reply, too_large
+
+__all__ = ("NewSink", "close_files", "receive_answer", "receive_image")
+
+NewSink: TypeAlias = Callable[[], PartSink]
+S = TypeVar("S", bound=PartSink)
+
+_PIECE_BYTES = 128 * 1024
+"""What is decoded at once: well under a millisecond's work."""
+_IN_THREAD_BYTES = 256 * 1024
+"""Answers from this size on are put together in a thread: what is not image may be large, too."""
+
+
+async def receive_answer(
+    reply: Reply, *, limit_bytes: int, new_sink: NewSink, secret: str
+) -> Answer:
+    """Return the answer that *reply* brings; its images go into sinks while they arrive.
+
+    Args:
+        reply: An answer with status 2xx.
+        limit_bytes: Most bytes of the body that are read, decompressed.
+        new_sink: Makes the sink of an image.
+        secret: The API key, blotted out of what an error keeps.
+
+    Raises:
+        TransportError: It broke off before an image was complete.
+        PayloadTooLargeError: It was longer, and no image was complete.
+        ProtocolError: No image can be read from it.
+        APIError: It is an error object, in spite of its status.
+    """
+    async with _writing() as files:
+        decoder = AnswerDecoder(
+            reply.status, reply.headers, new_sink=lambda: files.add(new_sink()), secret=secret
+        )
+        received, interrupted = 0, None
+        try:
+            try:
+                while piece := await reply.read():
+                    received += len(piece)
+                    if received > limit_bytes:
+                        raise too_large(reply, limit_bytes)
+                    for start in range(0, len(piece), _PIECE_BYTES):
+                        if start:
+                            await asyncio.sleep(0)
+                        decoder.feed(piece[start : start + _PIECE_BYTES])
+                        await files.write()
+            except (TransportError, PayloadTooLargeError) as error:
+                interrupted = error
+            if received < _IN_THREAD_BYTES:
+                answer = decoder.finish(interrupted)
+            else:
+                answer = await asyncio.to_thread(decoder.finish, interrupted)
+        except BaseException:
+            decoder.discard()
+            raise
+        await files.write()
+        return answer
+
+
+async def receive_image(
+    reply: Reply, *, limit_bytes: int, new_sink: Callable[[], S]
+) -> tuple[S, int]:
+    """Return the sink that has taken the body of *reply*, and the number of bytes.
+
+    Raises:
+        TransportError: It broke off.
+        PayloadTooLargeError: It is longer than *limit_bytes*.
+    """
+    async with _writing() as files:
+        sink = files.add(new_sink())
+        received = 0
+        while piece := await reply.read():
+            received += len(piece)
+            if received > limit_bytes:
+                raise too_large(reply, limit_bytes)
+            sink.write(piece)
+            await files.write()
+        sink.finish()
+        await files.write()
+        return sink, received
+
+
+async def close_files(files: Sequence[FileSink]) -> None:
+    """Close *files*, which removes those that were not published, also if the loop ends meanwhile."""
+
+    def close() -> None:
+        for file in files:
+            file.close()
+
+    if files:
+        # Not to_thread(), whose task the end of the loop could cancel before close() runs.
+        closing = asyncio.get_running_loop().run_in_executor(None, close)
+        await asyncio.shield(closing)
+
+
+@attrs.frozen
+class _Files:
+    """The files of one exchange."""
+
+    sinks: list[FileSink] = attrs.field(factory=list)
+
+    def add(self, sink: S) -> S:
+        if isinstance(sink, FileSink):
+            self.sinks.append(sink)
+        return sink
+
+    async def write(self) -> None:
+        """Let a thread write what waits: so no more is read than the disk takes."""
+        for sink in self.sinks:
+            if sink.is_due:
+                await asyncio.to_thread(sink.flush)
+
+
+@asynccontextmanager
+async def _writing() -> AsyncGenerator[_Files, None]:
+    """Close the files of an exchange that fails; those of one that succeeds are handed on."""
+    files = _Files()
+    try:
+        yield files
+    except BaseException:
+        await close_files(files.sinks)
+        raise
