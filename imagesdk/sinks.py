@@ -22,7 +22,7 @@ import attrs
 from imagesdk.errors import InvalidRequestError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, probe, sniff
 
-__all__ = ("FileSink", "Folder", "StoredImage", "save_as", "save_new", "with_suffix")
+__all__ = ("FileSink", "Folder", "StoredImage", "save_as", "save_new")
 
 Content: TypeAlias = bytes | Path
 """The bytes of an image, or the file that holds them."""
@@ -295,7 +295,7 @@ def save_as(path: str | os.PathLike[str], content: Content) -> Path:
     given = Path(path)
     if given.is_dir():
         raise IsADirectoryError(f"{given} is a folder: name a file, or save the whole result there")
-    target = with_suffix(given, _kind(content))
+    target = _with_suffix(given, _kind(content))
     if target != given and given.suffix.lower() in _IMAGE_SUFFIXES and target.exists():
         raise FileExistsError(
             f"the image is no {given.suffix} file, and {target} exists: give a name of its own"
@@ -319,7 +319,7 @@ def save_new(folder: str | os.PathLike[str], name: str, content: Content) -> Pat
         return Folder(folder, name=name).take(temporary, suffix)
 
 
-def with_suffix(path: Path, kind: str | None) -> Path:
+def _with_suffix(path: Path, kind: str | None) -> Path:
     """Return *path* with the suffix that an image of this kind has; None is of no known kind."""
     if kind is None:
         return path if path.suffix else path.with_name(path.name + _DEFAULT_SUFFIX)

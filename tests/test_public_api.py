@@ -209,4 +209,4 @@ def test_calls_agree_on_parameters_and_requests() -> None:
         names = [p for p in signature.parameters if p != "self"]
         fields = [field.name for field in attrs.fields(request)]
         assert names[: len(fields)] == fields
-        assert names[len(fields) :] == ["timeout", "max_wait", "priority", "partial"]
+        assert names[len(fields) :] == ["timeout", "max_wait", "priority", "partial", "save_to"]

@@ -10,6 +10,8 @@ import asyncio
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,8 +144,8 @@ class _Run:
 
     async def run(self, session: ImageSession, jobs: Sequence[Job], concurrency: int) -> None:
         """Send the jobs; images are saved side by side with the requests."""
-        outcomes = session.map(self._requests(jobs), concurrency=concurrency)
         manifest = await asyncio.to_thread((self.out / MANIFEST).open, "ab")
+        arriving = await asyncio.to_thread(tempfile.mkdtemp, prefix=".arriving-", dir=self.out)
         writing, saving = asyncio.Lock(), asyncio.Semaphore(concurrency)
 
         async def keep(job: Job, outcome: Outcome[ImageRequest]) -> None:
@@ -156,6 +158,7 @@ class _Run:
             self._count(record)
 
         try:
+            outcomes = session.map(self._requests(jobs), concurrency=concurrency, save_to=arriving)
             async with asyncio.TaskGroup() as group, outcomes:
                 async for outcome in outcomes:
                     if isinstance(outcome.error, _STOPS):
@@ -166,6 +169,7 @@ class _Run:
             raise group.exceptions[0] from None  # the others are about the same disk
         finally:
             await asyncio.to_thread(manifest.close)
+            await asyncio.to_thread(shutil.rmtree, arriving, ignore_errors=True)
 
     def _requests(self, jobs: Sequence[Job]) -> Iterator[ImageRequest]:
         for job in jobs:
@@ -188,14 +192,16 @@ async def _save(job: Job, outcome: Outcome[ImageRequest], stem: Path) -> Record:
     result: ImagesResponse | None = outcome.response
     if isinstance(error, PartialResultError):
         result = error.result
+        if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
+            error = None
     images: list[Mapping[str, Any]] = []
     for number, image in enumerate(result.data if result is not None else (), start=1):
         try:
-            await image.save(f"{stem}-{number}")
+            await _keep(image, f"{stem}-{number}")
         except ImageSDKError as failure:  # a download that failed
             error = error or failure
         else:
-            images.append(await asyncio.to_thread(_describe, image, await image.read()))
+            images.append(await asyncio.to_thread(_describe, image))
     status = "done" if error is None else "partial" if images else "failed"
     answered = result if result is not None else error
     return Record(
@@ -213,14 +219,27 @@ async def _save(job: Job, outcome: Outcome[ImageRequest], stem: Path) -> Record:
     )
 
 
-def _describe(image: Image, content: bytes) -> Mapping[str, Any]:
+async def _keep(image: Image, path: str) -> None:
+    """Move an image that is on disk to *path*, with its suffix; save one that is not."""
+    if image.path is None:
+        await image.save(path)
+        return
+    target = Path(f"{path}{image.path.suffix}")
+    image.path = await asyncio.to_thread(image.path.replace, target)
+
+
+def _describe(image: Image) -> Mapping[str, Any]:
+    if image.path is None:
+        raise AssertionError("an image is described once it is saved")
+    with image.path.open("rb") as file:
+        size_bytes, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")
     return {
-        "file": image.path.name if image.path is not None else None,
+        "file": image.path.name,
         "mime_type": image.mime_type,
         "width": image.width,
         "height": image.height,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": size_bytes,
+        "sha256": digest.hexdigest(),
         "revised_prompt": image.revised_prompt,
     }
 

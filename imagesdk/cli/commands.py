@@ -32,6 +32,7 @@ from imagesdk.errors import (
     PermissionDeniedError,
     QuotaExceededError,
 )
+from imagesdk.sinks import Folder
 
 __all__ = ("run",)
 
@@ -118,26 +119,24 @@ async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]
 
 
 async def _one(arguments: argparse.Namespace) -> int:
-    """Make one call and save what it brings."""
+    """Make one call and save what it brings, while it arrives."""
     code = EXIT_CODES["done"]
-    # Where the images go must be right before they are paid for.
     if not arguments.name or Path(arguments.name).name != arguments.name:
         raise ConfigurationError(
             f"--name is {arguments.name!r}; it must be a file name without a path"
         )
-    await asyncio.to_thread(Path(arguments.out).mkdir, parents=True, exist_ok=True)
     async with _session(arguments) as session:
         try:
             result = await _call(session, arguments)
         except PartialResultError as error:
             code = _report(error, "some_failed")
             result = error.result
-        await result.save(arguments.out, name=arguments.name)
     if arguments.json:
         print(json.dumps(_document(result), indent=2))
     else:
         for image in result.data:
-            print(f"{image.path}  {image.width}x{image.height} {image.mime_type}")
+            if image.path is not None:  # the report says why not
+                print(f"{image.path}  {image.width}x{image.height} {image.mime_type}")
     return code
 
 
@@ -147,6 +146,7 @@ async def _call(session: ImageSession, arguments: argparse.Namespace) -> ImagesR
         names += ["quality", "background", "output_format", "output_compression"]
     fields = {name: getattr(arguments, name) for name in names}
     fields["extra_body"] = _extra(arguments.extra)
+    fields["save_to"] = Folder(arguments.out, name=arguments.name)
     match arguments.command:
         case "generate":
             fields |= {"style": arguments.style, "moderation": arguments.moderation}
@@ -179,7 +179,7 @@ def _document(result: ImagesResponse) -> Mapping[str, Any]:
         "created": result.created,
         "images": [
             {
-                "path": str(image.path),
+                "path": str(image.path) if image.path is not None else None,
                 "mime_type": image.mime_type,
                 "width": image.width,
                 "height": image.height,

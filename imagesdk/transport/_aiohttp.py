@@ -33,7 +33,8 @@ from imagesdk.transport.base import Progress, Reply
 
 __all__ = ("AiohttpTransport",)
 
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+"""Low-water mark of what waits to be read; aiohttp stops the connection at twice as much."""
 _KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
 POST on a connection that has just died cannot be told from one that the server has taken."""

@@ -249,8 +249,8 @@ def test_a_folder_that_cannot_be_made_is_found_before_anything_is_sent(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     code = main(["generate", "a", "--out", str(tmp_path / "file"), "--timeout", "5"])
-    assert code == EXIT_CODES["failed"]
-    assert "exists" in capsys.readouterr().err
+    assert code == EXIT_CODES["usage"]
+    assert "there is a file of that name" in capsys.readouterr().err
 
 
 def test_without_a_key_openai_is_not_asked(capsys: pytest.CaptureFixture[str], out: Path) -> None:

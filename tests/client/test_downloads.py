@@ -22,6 +22,7 @@ from imagesdk.errors import (
     ServerError,
 )
 from imagesdk.events import Downloaded, Event
+from imagesdk.protocol.parts import MemorySink
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 T = TypeVar("T")
@@ -231,11 +232,11 @@ async def test_size_cap() -> None:
         transport=transport, endpoint=endpoint, max_bytes=1000, on_downloaded=sizes.append
     )
     with pytest.raises(PayloadTooLargeError, match="larger than 1,000 bytes"):
-        await downloader.fetch("/a", None)
+        await downloader.fetch("/a", None, MemorySink)
     assert (len(transport.requests), sizes) == (1, [])
     transport = ScriptedTransport(lambda _: ScriptedAnswer(b"x" * 1000))
     downloader.transport = transport
-    assert len(await downloader.fetch("/a", None)) == 1000
+    assert len((await downloader.fetch("/a", None, MemorySink)).content) == 1000
     assert sizes == [1000]
 
 

@@ -346,17 +346,19 @@ def test_large_answers() -> None:
 
 
 def test_answer_without_end() -> None:
-    """Reading an answer stops at 64 MiB an image, whatever the server sends."""
+    """Reading an answer stops at 64 MiB an image in base64, whatever the server sends."""
 
     async def main() -> tuple[PayloadTooLargeError, int]:
-        transport = ScriptedTransport([ScriptedAnswer(bytes(66 * 1024 * 1024), chunk_bytes=2**20)])
+        transport = ScriptedTransport(
+            [ScriptedAnswer(b" " * (88 * 1024 * 1024), chunk_bytes=2**20)]
+        )
         async with session(transport) as images:
             with pytest.raises(PayloadTooLargeError) as caught:
                 await images.generate("a fox")
         return caught.value, transport.open
 
     error, still_open = run(main)
-    assert (error.limit_bytes, still_open) == (65 * 1024 * 1024, 0)
+    assert (error.limit_bytes, still_open) == (64 * 1024 * 1024 * 4 // 3 + 2 * 1024 * 1024, 0)
     assert error.may_be_billed
 
 
