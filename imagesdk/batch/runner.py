@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,32 +145,34 @@ class _Run:
 
     async def run(self, session: ImageSession, jobs: Sequence[Job], concurrency: int) -> None:
         """Send the jobs; images are saved side by side with the requests."""
-        manifest = await asyncio.to_thread((self.out / MANIFEST).open, "ab")
-        arriving = await asyncio.to_thread(tempfile.mkdtemp, prefix=".arriving-", dir=self.out)
-        writing, saving = asyncio.Lock(), asyncio.Semaphore(concurrency)
-
-        async def keep(job: Job, outcome: Outcome[ImageRequest]) -> None:
-            try:
-                record = await _save(job, outcome, self.out / self.stems[job.custom_id])
-                async with writing:
-                    await asyncio.to_thread(_append, manifest.fileno(), record)
-            finally:
-                saving.release()
-            self._count(record)
-
-        try:
+        async with AsyncExitStack() as stack:
+            arriving = await asyncio.to_thread(tempfile.mkdtemp, prefix=".arriving-", dir=self.out)
+            stack.push_async_callback(
+                asyncio.to_thread, shutil.rmtree, arriving, ignore_errors=True
+            )
             outcomes = session.map(self._requests(jobs), concurrency=concurrency, save_to=arriving)
-            async with asyncio.TaskGroup() as group, outcomes:
-                async for outcome in outcomes:
-                    if isinstance(outcome.error, _STOPS):
-                        self.summary.stopped = self.summary.stopped or outcome.error
-                    await saving.acquire()  # a slow disk slows the requests down
-                    group.create_task(keep(jobs[outcome.index], outcome))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None  # the others are about the same disk
-        finally:
-            await asyncio.to_thread(manifest.close)
-            await asyncio.to_thread(shutil.rmtree, arriving, ignore_errors=True)
+            manifest = await asyncio.to_thread((self.out / MANIFEST).open, "ab")
+            stack.push_async_callback(asyncio.to_thread, manifest.close)
+            writing, saving = asyncio.Lock(), asyncio.Semaphore(concurrency)
+
+            async def keep(job: Job, outcome: Outcome[ImageRequest]) -> None:
+                try:
+                    record = await _save(job, outcome, self.out / self.stems[job.custom_id])
+                    async with writing:
+                        await asyncio.to_thread(_append, manifest.fileno(), record)
+                finally:
+                    saving.release()
+                self._count(record)
+
+            try:
+                async with asyncio.TaskGroup() as group, outcomes:
+                    async for outcome in outcomes:
+                        if isinstance(outcome.error, _STOPS):
+                            self.summary.stopped = self.summary.stopped or outcome.error
+                        await saving.acquire()  # a slow disk slows the requests down
+                        group.create_task(keep(jobs[outcome.index], outcome))
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None  # the others are about the same disk
 
     def _requests(self, jobs: Sequence[Job]) -> Iterator[ImageRequest]:
         for job in jobs:
