@@ -349,9 +349,8 @@ def test_answer_without_end() -> None:
     """Reading an answer stops at 64 MiB an image in base64, whatever the server sends."""
 
     async def main() -> tuple[PayloadTooLargeError, int]:
-        transport = ScriptedTransport(
-            [ScriptedAnswer(b" " * (88 * 1024 * 1024), chunk_bytes=2**20)]
-        )
+        endless = b'{"data": [{"b64_json": "' + b"A" * (88 * 1024 * 1024)
+        transport = ScriptedTransport([ScriptedAnswer(endless, chunk_bytes=2**20)])
         async with session(transport) as images:
             with pytest.raises(PayloadTooLargeError) as caught:
                 await images.generate("a fox")
