@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -12,7 +13,8 @@ from threading import Barrier
 
 import pytest
 
-from imagesdk.sinks import save_as, save_new
+from imagesdk.errors import InvalidRequestError
+from imagesdk.sinks import FileSink, Folder, save_as, save_new
 
 Png = Callable[..., bytes]
 
@@ -186,3 +188,246 @@ def test_a_file_that_was_not_named_is_not_replaced(tmp_path: Path) -> None:
     assert save_as(tmp_path / "a", b"\x89PNG\r\n\x1a\n") == other
     with pytest.raises(IsADirectoryError, match="is a folder"):
         save_as(tmp_path, b"image")
+
+
+# Straight to disk -----------------------------------------------------------------------------
+
+
+def filled(folder: Folder, content: bytes, *, finished: bool = True) -> FileSink:
+    """Return a sink that has taken *content* in two pieces, the first flushed."""
+    sink = FileSink(folder)
+    middle = len(content) // 2
+    sink.write(content[:middle])
+    sink.flush()
+    sink.write(content[middle:])
+    if finished:
+        sink.finish()
+    return sink
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "the disk is broken")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "size"),
+    [("PNG", "cat-1.png", (31, 17)), ("JPEG", "cat-1.jpg", (31, 17)), (None, "cat-1.bin", None)],
+)
+def test_file_sink(
+    kind: str | None, name: str, size: tuple[int, int] | None, tmp_path: Path, png: Png
+) -> None:
+    """A published file has all pieces in order, a name by its bytes, and its size in pixels."""
+    content = b"no image" if kind is None else png((31, 17), "RGB", kind)
+    sink = filled(Folder(tmp_path, name="cat"), content)
+    sink.publish()
+    stored = sink.stored
+    assert stored is not None
+    assert (stored.path, stored.dimensions, stored.size_bytes) == (
+        tmp_path / name,
+        size,
+        len(content),
+    )
+    assert stored.path.read_bytes() == content
+    assert (sink.failure, sink.content) == (None, None)
+    sink.close()
+    assert names(tmp_path) == [name]
+
+
+def test_dimensions_behind_a_long_header(tmp_path: Path, png: Png) -> None:
+    """Width and height are found behind metadata of any length."""
+    jpeg = png((31, 17), "RGB", "JPEG")
+    segment = b"\xff\xe2\xff\xff" + bytes(0xFFFF - 2)
+    sink = filled(Folder(tmp_path), jpeg[:2] + segment * 4 + jpeg[2:])
+    sink.publish()
+    assert sink.stored is not None
+    assert sink.stored.dimensions == (31, 17)
+
+
+def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
+    """Writing makes no file; a flush is due for a quarter MiB, the end, or what must go."""
+    sink = FileSink(Folder(tmp_path))
+    sink.write(bytes(256 * 1024 - 1))
+    assert not sink.is_due
+    sink.write(b"x")
+    assert sink.is_due
+    assert names(tmp_path) == []
+    sink.flush()
+    assert not sink.is_due
+    (part,) = names(tmp_path)
+    assert part.endswith(".part")
+    assert (tmp_path / part).stat().st_size == sink.size_bytes == 256 * 1024
+    sink.finish()
+    assert sink.is_due
+    sink.flush()
+    assert not sink.is_due
+    sink.discard()
+    assert sink.is_due
+    sink.flush()
+    assert not sink.is_due
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("discarded", [False, True])
+def test_a_closed_sink_leaves_no_file(
+    finished: bool,  # noqa: FBT001
+    flushed: bool,  # noqa: FBT001
+    discarded: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    """Whenever a sink is closed or discarded nothing is left, and nothing is made afterwards."""
+    sink = filled(Folder(tmp_path), b"content", finished=finished)
+    if flushed:
+        sink.flush()
+    if discarded:
+        sink.discard()
+    sink.close()
+    assert names(tmp_path) == []
+    sink.publish()
+    assert names(tmp_path) == []
+    assert sink.stored is None
+
+
+@pytest.mark.parametrize("limit", [0, 1, 999, 1_000, 1_500, 1_999])
+def test_a_full_disk_loses_nothing(limit: int, tmp_path: Path) -> None:
+    """When the disk is full at any byte, the image goes on in memory, and no file is left."""
+    content = os.urandom(2_000)
+    with _disk_full(limit):
+        sink = filled(Folder(tmp_path), content)
+        sink.publish()
+        more = filled(Folder(tmp_path), content, finished=False)
+        more.write(b"more")
+        more.flush()
+        more.write(b"and more")
+        more.flush()
+    assert sink.content == content
+    assert sink.failure is not None
+    assert sink.failure.errno == errno.EFBIG
+    assert more.content == content + b"moreand more"
+    sink.discard()
+    assert sink.content is None
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_disk_that_fails_at_the_end(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a file cannot be forced to the disk or named, the image is in memory."""
+    monkeypatch.setattr(os, call, fail)  # the operating system, not our code
+    monkeypatch.setattr(os, "open", fail)
+    sink = filled(Folder(tmp_path), b"content")
+    sink.publish()
+    assert (sink.content, sink.stored) == (b"content", None)
+    assert "broken" in str(sink.failure)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """An image for a folder that was removed meanwhile is in memory."""
+    sink = filled(Folder(tmp_path / "gone"), b"content")
+    sink.publish()
+    assert sink.content == b"content"
+    assert isinstance(sink.failure, FileNotFoundError)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_cannot_be_read_back_is_lost(
+    gone: bool,  # noqa: FBT001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that also loses what it took leaves neither file nor half an image."""
+    sink = filled(Folder(tmp_path), b"content")
+    sink.flush()
+    (part,) = tmp_path.iterdir()
+    if gone:
+        part.unlink()
+    else:
+        os.truncate(part, 3)
+    monkeypatch.setattr(os, "link", fail)  # the operating system, not our code
+    monkeypatch.setattr(os, "open", fail)
+    sink.publish()
+    assert (sink.content, sink.stored) == (None, None)
+    assert ("No such file" if gone else "3 of 7 bytes") in str(sink.failure)
+    assert names(tmp_path) == []
+
+
+def test_sinks_of_one_folder_share_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who shares a folder looks through it once; a name that is taken later is skipped all the same."""
+    looked: list[object] = []
+    listdir = os.listdir
+
+    def count(path: Path) -> list[str]:
+        looked.append(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", count)  # the operating system, not our code
+    (tmp_path / "image-1.bin").write_bytes(b"mine")
+    folder = Folder(tmp_path)
+    saved = []
+    for number in range(4):
+        sink = filled(folder, b"%d" % number)
+        sink.publish()
+        saved.append(sink.stored.path.name if sink.stored else None)
+        if number == 1:
+            (tmp_path / "image-4.bin").write_bytes(b"mine")
+    assert saved == ["image-2.bin", "image-3.bin", "image-5.bin", "image-6.bin"]
+    assert len(looked) == 1
+    assert (tmp_path / "image-4.bin").read_bytes() == b"mine"
+
+
+def test_prepare_makes_the_folder(tmp_path: Path) -> None:
+    """A folder is made with its parents, may have any name once it is there, and is left empty."""
+    folder = Folder(tmp_path / "a" / "b")
+    folder.prepare()
+    folder.prepare()
+    assert names(tmp_path / "a" / "b") == []
+    (tmp_path / "cat.png").mkdir()
+    Folder(tmp_path / "cat.png").prepare()
+    assert os.fspath(folder) == str(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("cat.png", "it has the name of an image file"),
+        ("cat.JPEG", "it has the name of an image file"),
+        ("file", "there is a file of that name"),
+        ("file/sub", "Not a directory"),
+        ("nul\0", "null"),
+    ],
+)
+def test_prepare_refuses(name: str, why: str, tmp_path: Path) -> None:
+    """What cannot be a folder to write to is refused by name, and nothing is made."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidRequestError, match=f"save_to is a folder: .*{why}") as caught:
+        Folder(tmp_path / name).prepare()
+    assert caught.value.field == "save_to"
+    assert names(tmp_path) == ["file"]
+
+
+def test_prepare_finds_out_about_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that nothing can be written into is refused."""
+
+    def touch(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", touch)  # the operating system, not our code
+    with pytest.raises(InvalidRequestError, match="Permission denied; nothing was sent"):
+        Folder(tmp_path).prepare()
+
+
+def test_saving_from_a_file(tmp_path: Path, png: Png) -> None:
+    """What is on disk already is copied: the copy is a file of its own, the source stays."""
+    source = tmp_path / "source"
+    source.write_bytes(png())
+    for path in (save_as(tmp_path / "a", source), save_new(tmp_path, "b", source)):
+        assert path.suffix == ".png"
+        assert path.read_bytes() == png()
+        assert not path.samefile(source)
+    assert save_as(tmp_path / "a.png", tmp_path / "a.png").read_bytes() == png()
+    assert names(tmp_path) == ["a.png", "b-1.png", "source"]

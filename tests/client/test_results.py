@@ -11,6 +11,7 @@ import pytest
 
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.errors import Attempt, ExpiredURLError, ImageSDKError
+from imagesdk.sinks import FileSink, Folder
 
 Png = Callable[..., bytes]
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -165,3 +166,43 @@ async def test_one_download_for_many_readers() -> None:
     image = Image(url="http://server/a.png", fetch=fetch)
     assert set(await asyncio.gather(image.read(), image.read(), image.read())) == {b"image"}
     assert fetched == 1
+
+
+def stored(folder: Path, content: bytes) -> Image:
+    """Return an image that was saved while it arrived."""
+    sink = FileSink(Folder(folder))
+    sink.write(content)
+    sink.finish()
+    sink.publish()
+    return Image(stored=sink.stored)
+
+
+async def test_on_disk(tmp_path: Path, png: Png) -> None:
+    """An image on disk tells type and size, is read from its file, and has no base64."""
+    content = png((31, 17), "RGB", "JPEG")
+    image = await asyncio.to_thread(stored, tmp_path, content)
+    assert image.path == tmp_path / "image-1.jpg"
+    assert (image.mime_type, image.width, image.height) == ("image/jpeg", 31, 17)
+    assert await image.read() == content
+    assert image.b64_json is None
+    copy = pickle.loads(pickle.dumps(image))  # noqa: S301 - our own
+    assert (copy.path, copy.width, await copy.read()) == (image.path, 31, content)
+    odd = await asyncio.to_thread(stored, tmp_path, b"no image")
+    assert (odd.mime_type, odd.width, odd.height) == (None, None, None)
+
+
+async def test_on_disk_saved_elsewhere(tmp_path: Path, png: Png) -> None:
+    """An image on disk is copied when it is saved, and read from where it was saved last."""
+    image = await asyncio.to_thread(stored, tmp_path, png())
+    first = image.path
+    assert first is not None
+    assert await image.save(tmp_path / "sub" / "cat") == tmp_path / "sub" / "cat.png"
+    first.unlink()
+    assert await image.read() == png()
+    response = ImagesResponse(created=1, data=(image, Image(content=b"x")))
+    paths = await response.save(tmp_path, name="all")
+    assert [path.name for path in paths] == ["all-1.png", "all-1.bin"]
+    assert paths[0].read_bytes() == png()
+    paths[0].unlink()
+    with pytest.raises(FileNotFoundError):
+        await image.read()
