@@ -63,9 +63,8 @@ class Folder:
             if not self.path.is_dir() and self.path.suffix.lower() in _IMAGE_SUFFIXES:
                 raise NotADirectoryError("it has the name of an image file")
             self.path.mkdir(parents=True, exist_ok=True)
-            attempt = _temporary_name(self.path)
-            attempt.touch(exist_ok=False)
-            attempt.unlink()
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError("it may not be written to")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             if isinstance(error, FileExistsError):

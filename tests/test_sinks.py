@@ -413,11 +413,8 @@ def test_prepare_refuses(name: str, why: str, tmp_path: Path) -> None:
 def test_prepare_finds_out_about_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that nothing can be written into is refused."""
 
-    def touch(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "touch", touch)  # the operating system, not our code
-    with pytest.raises(InvalidRequestError, match="Permission denied; nothing was sent"):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the operating system, not our code
+    with pytest.raises(InvalidRequestError, match="may not be written to; nothing was sent"):
         Folder(tmp_path).prepare()
 
 
