@@ -200,11 +200,11 @@ async def _save(job: Job, outcome: Outcome[ImageRequest], stem: Path) -> Record:
     images: list[Mapping[str, Any]] = []
     for number, image in enumerate(result.data if result is not None else (), start=1):
         try:
-            await _keep(image, f"{stem}-{number}")
+            path = await _keep(image, f"{stem}-{number}")
         except ImageSDKError as failure:  # a download that failed
             error = error or failure
         else:
-            images.append(await asyncio.to_thread(_describe, image))
+            images.append(await asyncio.to_thread(_describe, image, path))
     status = "done" if error is None else "partial" if images else "failed"
     answered = result if result is not None else error
     return Record(
@@ -222,22 +222,20 @@ async def _save(job: Job, outcome: Outcome[ImageRequest], stem: Path) -> Record:
     )
 
 
-async def _keep(image: Image, path: str) -> None:
+async def _keep(image: Image, path: str) -> Path:
     """Move an image that is on disk to *path*, with its suffix; save one that is not."""
     if image.path is None:
-        await image.save(path)
-        return
+        return await image.save(path)
     target = Path(f"{path}{image.path.suffix}")
     image.path = await asyncio.to_thread(image.path.replace, target)
+    return target
 
 
-def _describe(image: Image) -> Mapping[str, Any]:
-    if image.path is None:
-        raise AssertionError("an image is described once it is saved")
-    with image.path.open("rb") as file:
+def _describe(image: Image, path: Path) -> Mapping[str, Any]:
+    with path.open("rb") as file:
         size_bytes, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")
     return {
-        "file": image.path.name,
+        "file": path.name,
         "mime_type": image.mime_type,
         "width": image.width,
         "height": image.height,
