@@ -205,6 +205,10 @@ def filled(folder: Folder, content: bytes, *, finished: bool = True) -> FileSink
     return sink
 
 
+def is_due(sink: FileSink) -> bool:
+    return sink.is_due
+
+
 def fail(*_: object, **__: object) -> None:
     raise OSError(errno.EIO, "the disk is broken")
 
@@ -247,23 +251,23 @@ def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
     """Writing makes no file; a flush is due for a quarter MiB, the end, or what must go."""
     sink = FileSink(Folder(tmp_path))
     sink.write(bytes(256 * 1024 - 1))
-    assert not sink.is_due
+    assert not is_due(sink)
     sink.write(b"x")
-    assert sink.is_due
+    assert is_due(sink)
     assert names(tmp_path) == []
     sink.flush()
-    assert not sink.is_due
+    assert not is_due(sink)
     (part,) = names(tmp_path)
     assert part.endswith(".part")
     assert (tmp_path / part).stat().st_size == sink.size_bytes == 256 * 1024
     sink.finish()
-    assert sink.is_due
+    assert is_due(sink)
     sink.flush()
-    assert not sink.is_due
+    assert not is_due(sink)
     sink.discard()
-    assert sink.is_due
+    assert is_due(sink)
     sink.flush()
-    assert not sink.is_due
+    assert not is_due(sink)
     assert names(tmp_path) == []
 
 
@@ -305,8 +309,8 @@ def test_a_full_disk_loses_nothing(limit: int, tmp_path: Path) -> None:
     assert sink.failure is not None
     assert sink.failure.errno == errno.EFBIG
     assert more.content == content + b"moreand more"
-    sink.discard()
-    assert sink.content is None
+    more.discard()
+    assert more.stored is None
     assert names(tmp_path) == []
 
 

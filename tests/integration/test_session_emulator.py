@@ -273,3 +273,28 @@ async def test_both_refuse(row: Any, emulator: EmulatorServer, key: str) -> None
     assert answered.value.status == 400
     assert str(answered.value.param).partition("[")[0] == param
     assert emulator.charged == 0
+
+
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+async def test_straight_to_disk(
+    response_format: str, emulator: EmulatorServer, key: str, png: Png, tmp_path: Path
+) -> None:
+    """Every kind of call writes what it brings to disk, as it would have been read."""
+    options: dict[str, Any] = {"size": SMALL, "response_format": response_format}
+    options["save_to"] = tmp_path / "out"
+    async with ImageSession(base_url=emulator.base_url, api_key=key) as images:
+        responses = [
+            await images.generate("a white siamese cat", n=2, **options),
+            await images.edit(png(), "a flamingo in a pool", mask=png(), **options),
+            await images.create_variation(io.BytesIO(png()), n=2, **options),
+        ]
+    saved = [image for response in responses for image in response.data]
+    assert [image.path and image.path.name for image in saved] == [
+        f"image-{number}.png" for number in range(1, 6)
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        image.path.name for image in saved if image.path
+    )
+    for image in saved:
+        with Image.open(io.BytesIO(await image.read())) as picture:
+            assert picture.size == (image.width, image.height) == (256, 256)

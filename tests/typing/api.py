@@ -143,8 +143,11 @@ async def every_parameter(images: ImageSession) -> None:
         max_wait=0.5,
         priority="batch",
         partial="return",
+        save_to="out",
     )
     assert_type(result, ImagesResponse)
+    await images.edit(PNG, "a", save_to=Path("out"))
+    await images.create_variation(PNG, save_to=None)
 
 
 async def results(images: ImageSession) -> None:
@@ -191,7 +194,7 @@ async def many_prompts(images: ImageSession, names: dict[str, str]) -> None:
             assert_type(outcome.unwrap(), ImagesResponse)
     async for outcome in images.map(names.values(), concurrency=8, ordered=True):
         assert_type(names[outcome.request], str)
-    async for outcome in images.map(f"fox {number}" for number in range(3)):
+    async for outcome in images.map((f"fox {number}" for number in range(3)), save_to=Path("out")):
         assert_type(outcome.request, str)
 
 
