@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -537,6 +538,22 @@ async def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> Non
     (tmp_path / "b-1.png").rmdir()
     summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
     assert summary == Summary(skipped=1, done=1, images=1)
+
+
+async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be saved as it came is tried once more; then the run ends, with nothing half left."""
+
+    def fsync(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fsync)  # the operating system, not our code
+        with pytest.raises(OSError, match="No space left"):
+            await play([image_answer()], prompts("a"), tmp_path)
+    assert await asyncio.to_thread(os.listdir, tmp_path) == [MANIFEST]
+    summary, _, _ = await play([image_answer()], prompts("a"), tmp_path)
+    assert summary == Summary(done=1, images=1)
+    assert sorted(await asyncio.to_thread(os.listdir, tmp_path)) == ["a-1.png", MANIFEST]
 
 
 async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -293,6 +295,25 @@ def test_a_blocked_prompt_is_exit_code_1(out: Path, capsys: pytest.CaptureFixtur
     code = main(["generate", "a [blocked] thing", *SMALL, "--out", str(out), "--emulator"])
     assert code == EXIT_CODES["failed"]
     assert "safety" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the disk does not take is no path in the output, and the reason is told."""
+
+    def fsync(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)  # the operating system, not our code
+    arguments = ["generate", "a fox", *SMALL, "--out", str(out), "--emulator"]
+    assert main(arguments) == EXIT_CODES["some_failed"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "No space left on device" in captured.err
+    assert main([*arguments, "--json"]) == EXIT_CODES["some_failed"]
+    assert json.loads(capsys.readouterr().out)["images"][0]["path"] is None
+    assert files_in(out) == []
 
 
 def test_a_partial_result_is_saved_and_exit_code_3(
