@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from imagesdk.client.fanout import ImageMap, Outcome
     from imagesdk.client.results import Image, ImagesResponse
     from imagesdk.client.session import ImageSession
+    from imagesdk.client.streaming import CompletedImage, ImageStream, PartialImage
     from imagesdk.errors import (
         AmbiguousError,
         APIError,
@@ -60,6 +61,7 @@ __all__ = (
     "AuthenticationError",
     "BadRequestError",
     "BatchError",
+    "CompletedImage",
     "ConfigurationError",
     "ConnectError",
     "EditRequest",
@@ -72,6 +74,7 @@ __all__ = (
     "ImageRequest",
     "ImageSDKError",
     "ImageSession",
+    "ImageStream",
     "ImagesResponse",
     "InvalidImageError",
     "InvalidRequestError",
@@ -81,6 +84,7 @@ __all__ = (
     "ModerationError",
     "NotFoundError",
     "Outcome",
+    "PartialImage",
     "PartialResultError",
     "PayloadTooLargeError",
     "PermissionDeniedError",
@@ -100,6 +104,7 @@ __all__ = (
 )
 
 _HOMES = {
+    "CompletedImage": "client.streaming",
     "EditRequest": "models.requests",
     "GenerateRequest": "models.requests",
     "Image": "client.results",
@@ -108,9 +113,11 @@ _HOMES = {
     "ImageMap": "client.fanout",
     "ImageRequest": "models.requests",
     "ImageSession": "client.session",
+    "ImageStream": "client.streaming",
     "ImagesResponse": "client.results",
     "LimiterSnapshot": "limiters.base",
     "Outcome": "client.fanout",
+    "PartialImage": "client.streaming",
     "RedisLimiter": "limiters._redis",
     "RetryPolicy": "retry",
     "ServerProfile": "models.profiles",

@@ -221,7 +221,13 @@ class PayloadTooLargeError(ProtocolError):
 
 @attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class StreamIncompleteError(ProtocolError):
-    """A stream ended without its final event."""
+    """A stream ended without its completed image.
+
+    Attributes:
+        partial: The last `PartialImage` that arrived, None if there was none.
+    """
+
+    partial: Any = attrs.field(default=None, kw_only=True, repr=False)
 
 
 @attrs.define(eq=False, slots=False, str=False, auto_exc=False)

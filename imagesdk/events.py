@@ -1,7 +1,7 @@
 """What a session tells its ``on_event`` callback, one frozen record for each step of a call.
 
 The steps, in the order in which a call goes through them: `Queued`, `Admitted`, then for each
-attempt `Attempted` and, where it failed and the call goes on, `Throttled` or `Retrying`; at the end
+attempt a `Partial` for each partial image of a stream, `Attempted` and, where it failed and the call goes on, `Throttled` or `Retrying`; at the end
 `Done` or `Failed`. `Downloaded` comes later, when an image is fetched from its URL.
 
 A line in a log can be written from one event alone; none holds a prompt, an image or a key.
@@ -18,6 +18,7 @@ __all__ = (
     "Downloaded",
     "Event",
     "Failed",
+    "Partial",
     "Queued",
     "Retrying",
     "Throttled",
@@ -94,6 +95,19 @@ class Attempted(Event):
     request_id: str | None
     may_be_billed: bool
     error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Partial(Event):
+    """A partial image of a stream arrived.
+
+    Attributes:
+        index: As the server counts, from 0.
+        size_bytes: Size of the image.
+    """
+
+    index: int
+    size_bytes: int
 
 
 @attrs.frozen(kw_only=True)

@@ -65,6 +65,7 @@ SAMPLES: dict[str, Any] = {
     "categories": ("violence", "self-harm"),
     "stage": "output",
     "result": ["an image"],
+    "partial": ["an image"],
     "errors": (ImageSDKError("a part failed", status=500),),
     "requested": 4,
     "url": "https://images.example/1.png",

@@ -41,6 +41,7 @@ SAMPLES: dict[str, Any] = {
     "retry_after": 11.5,
     "limit": 5.0,
     "message": "Rate limit reached",
+    "index": 1,
     "size_bytes": 1_000_000,
     "images": 4,
     "attempts": 2,

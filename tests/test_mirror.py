@@ -41,6 +41,8 @@ FURTHER = {
 # Helpers that are tested through the module that uses them.
 THROUGH = {
     "client/_runner.py": "client/test_session.py",
+    "client/_stream_methods.py": "client/test_streaming.py",
+    "client/_stream_receiver.py": "client/test_streaming.py",
     "emulator/_animals.py": "emulator/test_painter.py",
     "emulator/_brief.py": "emulator/test_painter.py",
     "emulator/_canvas.py": "emulator/test_painter.py",

@@ -22,7 +22,7 @@ MODULES = tuple(
     sorted(m.name for m in pkgutil.walk_packages(imagesdk.__path__, prefix="imagesdk."))
 )
 ALIASES = {"ImageInput", "ImageRequest"}  # types: explained where they are defined
-SESSION_METHODS = ("generate", "edit", "create_variation", "map")
+SESSION_METHODS = ("generate", "edit", "create_variation", "map", "stream_generate", "stream_edit")
 
 
 def ruff_order(name: str) -> tuple[Any, ...]:
@@ -210,3 +210,13 @@ def test_calls_agree_on_parameters_and_requests() -> None:
         fields = [field.name for field in attrs.fields(request)]
         assert names[: len(fields)] == fields
         assert names[len(fields) :] == ["timeout", "max_wait", "priority", "partial", "save_to"]
+
+
+def test_streams_take_what_calls_take() -> None:
+    """A streamed call has one parameter of its own, and all others in the call's order."""
+    for stream, method in (("stream_generate", "generate"), ("stream_edit", "edit")):
+        plain = [*inspect.signature(getattr(imagesdk.ImageSession, method)).parameters]
+        names = [*inspect.signature(getattr(imagesdk.ImageSession, stream)).parameters]
+        assert set(names) - set(plain) == {"partial_images"}
+        names.remove("partial_images")
+        assert names == [name for name in plain if name in names]

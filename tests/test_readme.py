@@ -45,6 +45,8 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
         "image-1.png",
         "image-2.png",
         "flamingo.png",
+        "PartialImage.png",
+        "CompletedImage.png",
     }
     assert done.stdout.count("image/png") == 3
 

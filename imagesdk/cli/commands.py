@@ -20,8 +20,9 @@ from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
-from imagesdk.client.results import ImagesResponse
+from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
+from imagesdk.client.streaming import PartialImage
 from imagesdk.errors import (
     AuthenticationError,
     BatchError,
@@ -125,6 +126,9 @@ async def _one(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--name is {arguments.name!r}; it must be a file name without a path"
         )
+    if arguments.command != "variation" and _wants_stream(arguments):
+        async with _session(arguments) as session:
+            return await _stream(session, arguments)
     async with _session(arguments) as session:
         try:
             result = await _call(session, arguments)
@@ -136,28 +140,86 @@ async def _one(arguments: argparse.Namespace) -> int:
     else:
         for image in result.data:
             if image.path is not None:  # the report says why not
-                print(f"{image.path}  {image.width}x{image.height} {image.mime_type}")
+                print(_line(image))
     return code
 
 
-async def _call(session: ImageSession, arguments: argparse.Namespace) -> ImagesResponse:
-    names = ["n", "size", "model", "response_format", "user"]
+def _line(image: Image) -> str:
+    return f"{image.path}  {image.width}x{image.height} {image.mime_type}"
+
+
+def _fields(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the arguments of *names*, and those that every call takes."""
+    names = ("size", "model", "user", *names)
     if arguments.command != "variation":
-        names += ["quality", "background", "output_format", "output_compression"]
+        names += ("quality", "background", "output_format", "output_compression")
     fields = {name: getattr(arguments, name) for name in names}
-    fields["extra_body"] = _extra(arguments.extra)
     fields["save_to"] = Folder(arguments.out, name=arguments.name)
+    return fields | {"extra_body": _extra(arguments.extra)}
+
+
+async def _call(session: ImageSession, arguments: argparse.Namespace) -> ImagesResponse:
+    fields = _fields(arguments, "n", "response_format")
     match arguments.command:
         case "generate":
             fields |= {"style": arguments.style, "moderation": arguments.moderation}
             return await session.generate(arguments.prompt, **fields)
         case "edit":
             fields |= {"mask": arguments.mask, "input_fidelity": arguments.input_fidelity}
-            images = arguments.image
-            image = images if len(images) > 1 else images[0]
-            return await session.edit(image, arguments.prompt, **fields)
+            return await session.edit(_images(arguments), arguments.prompt, **fields)
         case _:
             return await session.create_variation(arguments.image, **fields)
+
+
+def _images(arguments: argparse.Namespace) -> str | list[str]:
+    images: list[str] = arguments.image
+    return images if len(images) > 1 else images[0]
+
+
+def _wants_stream(arguments: argparse.Namespace) -> bool:
+    """Return whether the call is streamed.
+
+    Raises:
+        ConfigurationError: An option does not go with that.
+    """
+    if not arguments.stream:
+        if arguments.partial_images is not None:
+            raise ConfigurationError("--partial-images needs --stream")
+        return False
+    for name in ("n", "response_format", "style"):
+        if getattr(arguments, name, None) is not None:
+            option = f"-{name}" if name == "n" else f"--{name.replace('_', '-')}"
+            raise ConfigurationError(f"{option} does not go with --stream, which makes one image")
+    return True
+
+
+async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
+    """Make one streamed call; save and show each image as it arrives."""
+    fields = _fields(arguments)
+    wanted = arguments.partial_images
+    fields["partial_images"] = 2 if wanted is None else wanted
+    if arguments.command == "generate":
+        stream = session.stream_generate(
+            arguments.prompt, moderation=arguments.moderation, **fields
+        )
+    else:
+        stream = session.stream_edit(
+            _images(arguments),
+            arguments.prompt,
+            mask=arguments.mask,
+            input_fidelity=arguments.input_fidelity,
+            **fields,
+        )
+    async with stream as events:
+        async for event in events:
+            if isinstance(event, PartialImage):
+                one = ImagesResponse(created=None, data=(event.image,))
+                await one.save(arguments.out, name=f"{arguments.name}-partial")
+                said = {"event": "partial", "index": event.index, **_description(event.image)}
+            else:
+                said = {"event": "completed", **_document(event.response)}
+            print(json.dumps(said) if arguments.json else _line(event.image), flush=True)
+    return EXIT_CODES["done"]
 
 
 def _extra(pairs: list[str]) -> Mapping[str, Any] | None:
@@ -174,18 +236,20 @@ def _extra(pairs: list[str]) -> Mapping[str, Any] | None:
     return fields or None
 
 
+def _description(image: Image) -> Mapping[str, Any]:
+    return {
+        "path": str(image.path) if image.path is not None else None,
+        "mime_type": image.mime_type,
+        "width": image.width,
+        "height": image.height,
+    }
+
+
 def _document(result: ImagesResponse) -> Mapping[str, Any]:
     return {
         "created": result.created,
         "images": [
-            {
-                "path": str(image.path) if image.path is not None else None,
-                "mime_type": image.mime_type,
-                "width": image.width,
-                "height": image.height,
-                "url": image.url,
-                "revised_prompt": image.revised_prompt,
-            }
+            {**_description(image), "url": image.url, "revised_prompt": image.revised_prompt}
             for image in result.data
         ],
         "usage": result.usage,

@@ -81,6 +81,7 @@ def _add_generate(commands: _Commands[argparse.ArgumentParser]) -> None:
     _add_request_options(parser)
     parser.add_argument("--style", help="dall-e-3: vivid or natural")
     parser.add_argument("--moderation", help="low or auto")
+    _add_stream_options(parser)
     _add_output_options(parser)
     _add_session_options(parser)
 
@@ -94,6 +95,7 @@ def _add_edit(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     _add_request_options(parser)
     parser.add_argument("--input-fidelity", help="high or low")
+    _add_stream_options(parser)
     _add_output_options(parser)
     _add_session_options(parser)
 
@@ -197,6 +199,19 @@ def _add_request_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--output-compression", type=int, metavar="0..100", help="for jpeg and webp")
 
 
+def _add_stream_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("stream (GPT Image models)")
+    group.add_argument(
+        "--stream", action="store_true", help="save and show the image on its way as well"
+    )
+    group.add_argument(
+        "--partial-images",
+        type=int,
+        metavar="N",
+        help="images on the way with --stream, 0 to 3; each is billed (default: 2)",
+    )
+
+
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -207,7 +222,11 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         default="image",
         help="first part of the file names; none is replaced (default: image)",
     )
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document on stdout; with --stream a line for each image",
+    )
 
 
 def _add_session_options(parser: argparse.ArgumentParser) -> None:

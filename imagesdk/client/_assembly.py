@@ -24,7 +24,7 @@ from imagesdk.errors import (
 )
 from imagesdk.inputs import ResolvedInput, as_list, resolve
 from imagesdk.limiters.base import Priority
-from imagesdk.models.checks import Problem, check, check_total
+from imagesdk.models.checks import Problem, check, check_stream, check_total
 from imagesdk.models.profiles import ModelFamily
 from imagesdk.models.requests import (
     EditRequest,
@@ -32,6 +32,7 @@ from imagesdk.models.requests import (
     ImageInput,
     ImageRequest,
     InputInfos,
+    StreamOptions,
     VariationRequest,
     file_fields,
 )
@@ -57,8 +58,8 @@ __all__ = (
 _WHY_NOT_EXTRA = {
     "n": "pass it as an argument, so that the limiter counts it",
     "model": "pass it as an argument, so that the request is checked against it",
-    "stream": "the answer would be a stream of events, which this call cannot read",
-    "partial_images": "they come in a stream of events, which this call cannot read",
+    "stream": "call stream_generate() or stream_edit(), which read the events of a stream",
+    "partial_images": "pass it as an argument of stream_generate() or stream_edit()",
 }
 _NOT_EXTRA = frozenset(_WHY_NOT_EXTRA)
 
@@ -202,11 +203,13 @@ def find_problems(
     parts: Sequence[ImageRequest],
     family: ModelFamily,
     inputs: Sequence[ResolvedInput],
+    stream: StreamOptions | None = None,
 ) -> list[Problem]:
     """Return the rules that a request breaks, before and after it is split."""
     total = check_total(request.n)
     part = attrs.evolve(parts[0], n=None) if total else parts[0]
-    return [*total, *check(part, family, _infos(inputs))]
+    streamed = [] if stream is None else check_stream(part, stream, family)
+    return [*total, *streamed, *check(part, family, _infos(inputs))]
 
 
 def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequence[Problem]) -> None:
@@ -244,6 +247,8 @@ def wire_request(
     files: Sequence[InputFile],
     endpoint: Endpoint,
     own_headers: Mapping[str, str],
+    *,
+    stream: StreamOptions | None = None,
 ) -> WireRequest:
     """Encode one part, with the headers that are the same for each of its attempts.
 
@@ -257,7 +262,7 @@ def wire_request(
             f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
         )
     try:
-        wire = encode(part, family, files, boundary=secrets.token_hex(16))
+        wire = encode(part, family, files, boundary=secrets.token_hex(16), stream=stream)
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"

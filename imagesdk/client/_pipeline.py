@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -39,9 +39,9 @@ from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.parts import MemorySink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
 from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retrying
-from imagesdk.transport.base import Progress, Transport, read_all
+from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
-__all__ = ("Call", "Pipeline")
+__all__ = ("Call", "Pipeline", "Receive")
 
 _log = logging.getLogger("imagesdk")
 _PACE = 2.5
@@ -66,6 +66,9 @@ class Call:
         priority: In the limiter's queue.
         max_body_bytes: Longest answer that is accepted.
         max_pause: See `imagesdk.limiters.base.Limiter.max_pause`.
+        receive: Reads a successful answer, None for `Pipeline.collect`.
+        begun: Set by *receive* once the caller has got a part of the answer: from then on the call is
+            not sent again.
         new_sink: Makes what takes one image while it arrives.
     """
 
@@ -83,6 +86,8 @@ class Call:
     max_body_bytes: int
     max_pause: float | None
     new_sink: NewSink = MemorySink
+    receive: Receive | None = None
+    begun: bool = attrs.field(default=False, init=False)
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
     waited: float = attrs.field(default=0.0, init=False)
     admitted_at: float | None = attrs.field(default=None, init=False)
@@ -100,8 +105,8 @@ class Call:
 
     @property
     def replayable(self) -> bool:
-        """True if the body can be sent again."""
-        return self.wire.replayable
+        """True if the call can be sent again."""
+        return self.wire.replayable and not self.begun
 
     @property
     def remaining(self) -> float | None:
@@ -109,6 +114,10 @@ class Call:
         if self.timeout is None or self.admitted_at is None:
             return None
         return self.admitted_at + self.timeout - asyncio.get_running_loop().time()
+
+
+Receive: TypeAlias = Callable[[Call, Reply], Awaitable[Answer]]
+"""Reads a successful answer while its connection is open."""
 
 
 @attrs.define
@@ -261,12 +270,16 @@ class Pipeline:
             if status >= 300:
                 body = await read_all(reply, MAX_ERROR_BYTES, cut=True)
                 raise refusal(status, headers, bytes(body), secret=self.secret)
-            return await receive_answer(
-                reply,
-                limit_bytes=call.max_body_bytes,
-                new_sink=call.new_sink,
-                secret=self.secret,
-            )
+            return await (call.receive or self.collect)(call, reply)
+
+    async def collect(self, call: Call, reply: Reply) -> Answer:
+        """Read an answer that is one document."""
+        return await receive_answer(
+            reply,
+            limit_bytes=call.max_body_bytes,
+            new_sink=call.new_sink,
+            secret=self.secret,
+        )
 
     def _record(self, call: Call, exchange: _Exchange, outcome: Outcome, error: str | None) -> None:
         attempt = Attempt(

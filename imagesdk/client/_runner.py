@@ -23,15 +23,17 @@ from imagesdk.client._assembly import (
     wire_request,
 )
 from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client._stream_receiver import StreamReceiver
 from imagesdk.client.config import Endpoint
 from imagesdk.client.delivery import Delivery
 from imagesdk.client.downloads import Downloader
 from imagesdk.client.receiving import NewSink
 from imagesdk.client.results import ImagesResponse
+from imagesdk.client.streaming import CompletedImage, Deliver
 from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.base import CallTooLarge
 from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limit_group
-from imagesdk.models.requests import ImageRequest
+from imagesdk.models.requests import ImageRequest, StreamOptions
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.parts import MemorySink
@@ -53,6 +55,7 @@ class _Prepared:
     files: Sequence[InputFile]
     scope: str
     options: CallOptions
+    stream: StreamOptions | None = None
 
     @property
     def references(self) -> int:
@@ -153,7 +156,33 @@ class Runner:
 
         return await send_all(prepared.parts), calls
 
-    async def _prepare(self, request: ImageRequest, options: CallOptions) -> _Prepared:
+    async def stream(
+        self,
+        request: ImageRequest,
+        options: CallOptions,
+        stream: StreamOptions,
+        deliver: Deliver,
+    ) -> CompletedImage:
+        """Check and send one request, and hand its partial images out as they arrive.
+
+        Raises:
+            ImageSDKError: As `imagesdk.ImageSession.stream_generate` does.
+        """
+        prepared = await self._prepare(request, options, stream)
+        async with Delivery(options.save_to, self.downloader.fetch) as delivery:
+            call = self._call(prepared.parts[0], prepared, None, delivery.new_sink)
+            call.receive = StreamReceiver(pipeline=self.pipeline, deliver=deliver)
+            answer = await self.pipeline.run(call)
+            answers, unsaved = await delivery.finish([answer])
+        attempts = tuple(call.attempts)
+        response = join(
+            1, answers, attempts, fetch=self._fetch, keep_partial=False, unsaved=unsaved
+        )
+        return CompletedImage(image=response.data[0], usage=response.usage, response=response)
+
+    async def _prepare(
+        self, request: ImageRequest, options: CallOptions, stream: StreamOptions | None = None
+    ) -> _Prepared:
         """Check and split a request.
 
         Raises:
@@ -170,7 +199,7 @@ class Runner:
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request)
         parts = split(request, most)
-        judge(self.validate, inputs, find_problems(request, parts, family, inputs))
+        judge(self.validate, inputs, find_problems(request, parts, family, inputs, stream))
         return _Prepared(
             request=request,
             parts=parts,
@@ -178,6 +207,7 @@ class Runner:
             files=[entry.file for entry in inputs],
             scope=scope,
             options=options,
+            stream=stream,
         )
 
     def _call(
@@ -189,7 +219,14 @@ class Runner:
     ) -> Call:
         """Encode one part, and number it."""
         own_headers = {"User-Agent": self._user_agent}
-        wire = wire_request(part, prepared.family, prepared.files, self.endpoint, own_headers)
+        wire = wire_request(
+            part,
+            prepared.family,
+            prepared.files,
+            self.endpoint,
+            own_headers,
+            stream=prepared.stream,
+        )
         self._calls += 1
         cost, options = images_asked(part), prepared.options
         return Call(

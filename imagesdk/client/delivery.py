@@ -111,6 +111,11 @@ class Delivery:
         self, item: AnswerItem, created: int | None, folder: Folder
     ) -> PartSink | ImageSDKError | None:
         """Return what took an image; an error for one whose download failed."""
+        if isinstance(item.part, MemorySink):  # the completed image of a stream
+            file = self._new_file(folder)
+            file.write(item.part.content)
+            file.finish()
+            return file
         if item.part is not None or item.url is None:
             return item.part
         try:

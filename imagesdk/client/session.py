@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from imagesdk.client._assembly import CallOptions, Validate, as_request
 from imagesdk.client._pipeline import Pipeline
 from imagesdk.client._runner import MAX_BYTES_AN_IMAGE, Runner
+from imagesdk.client._stream_methods import StreamMethods
 from imagesdk.client.config import (
     choose_limiter,
     choose_profile,
@@ -20,6 +21,7 @@ from imagesdk.client.config import (
 from imagesdk.client.downloads import Downloader
 from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
+from imagesdk.client.streaming import ImageStream
 from imagesdk.errors import ConfigurationError
 from imagesdk.events import Downloaded, Event
 from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority, Slots
@@ -36,7 +38,7 @@ __all__ = ("ImageSession",)
 Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
 
 
-class ImageSession:
+class ImageSession(StreamMethods):
     """Generate, edit and vary images, within the rate limit, without paying twice.
 
     Use it as ``async with ImageSession() as images:``, or call `aclose` yourself. One session serves
@@ -127,6 +129,7 @@ class ImageSession:
             ),
         )
         self._maps: set[ImageMap[Any]] = set()
+        self._streams: set[ImageStream] = set()
 
     def __repr__(self) -> str:
         state = " closed" if self._pipeline.closed else ""
@@ -510,6 +513,8 @@ class ImageSession:
         try:
             for fanout in list(self._maps):
                 await fanout.aclose()
+            for stream in list(self._streams):
+                await stream.aclose()
         finally:
             await self._pipeline.transport.aclose()
 

@@ -27,11 +27,12 @@ from imagesdk.models.requests import (
     ImageInfo,
     ImageRequest,
     InputInfos,
+    StreamOptions,
     VariationRequest,
     body_fields,
 )
 
-__all__ = ("Problem", "check", "check_inputs", "check_total")
+__all__ = ("Problem", "check", "check_inputs", "check_stream", "check_total")
 
 _SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -238,6 +239,35 @@ def _check_combinations(
         yield _problem("svg", fields["svg"], "{'model': …}", "svg output needs its model")
     if output == "svg" and n not in (None, 1):
         yield _problem("n", n, 1, "svg output makes one image a request")
+
+
+def check_stream(
+    request: ImageRequest, stream: StreamOptions, family: ModelFamily
+) -> list[Problem]:
+    """Return the rules that a streamed answer to *request* would break.
+
+    https://platform.openai.com/docs/guides/image-generation (read 2026-11-20)
+    """
+    return list(_check_stream(request, stream, family))
+
+
+def _check_stream(
+    request: ImageRequest, stream: StreamOptions, family: ModelFamily
+) -> Iterator[Problem]:
+    if not family.streams:
+        yield _problem(
+            "model",
+            request.model,
+            "a model that streams",
+            f"{family.name} does not; choose a GPT Image model, or call generate() or edit()",
+        )
+    wanted, most = stream.partial_images, family.max_partial_images
+    if wanted is not None and (not _is_int(wanted) or not 0 <= wanted <= (most or wanted)):
+        allowed = "a whole number from 0 up" if most is None else f"a whole number from 0 to {most}"
+        yield _problem("partial_images", wanted, allowed, "each partial image is billed")
+    output = body_fields(request).get("output_format")
+    if output in ("gif", "svg"):
+        yield _problem("output_format", output, "png, webp, jpeg", f"{output} is not streamed")
 
 
 def check_inputs(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:

@@ -117,6 +117,8 @@ class ModelFamily:
         sends_response_format: False if the server refuses the field, because it always sends b64_json.
         image: Rule for input images of edits and variations.
         mask: Rule for masks.
+        streams: False if the server refuses to stream.
+        max_partial_images: Most partial images of a stream, None if the server decides.
     """
 
     name: str
@@ -128,6 +130,8 @@ class ModelFamily:
     sends_response_format: bool = True
     image: ImageRule | None = None
     mask: MaskRule | None = None
+    streams: bool = True
+    max_partial_images: int | None = None
 
 
 # Every family: fields that carry no limit of their own. prompt, n and size have fields of the family.
@@ -148,6 +152,7 @@ CLASSIC = ModelFamily(
     },
     image=ImageRule(formats=("png",), below_bytes=4 * MIB, square=True, alpha_without_mask=True),
     mask=MaskRule(),
+    streams=False,
 )
 
 # https://platform.openai.com/docs/api-reference/images/create (dall-e-3 rows, read 2026-11-20)
@@ -165,6 +170,7 @@ DALL_E_3 = ModelFamily(
             "style": Choice(("vivid", "natural")),
         }
     },
+    streams=False,
 )
 
 # https://platform.openai.com/docs/guides/image-generation (read 2026-11-20)
@@ -225,6 +231,7 @@ def _gpt_image(
         sends_response_format=False,
         image=_GPT_IMAGE,
         mask=MaskRule(),
+        max_partial_images=3,
     )
 
 

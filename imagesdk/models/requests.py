@@ -24,6 +24,7 @@ __all__ = (
     "NamedImage",
     "PathLike",
     "PictureObject",
+    "StreamOptions",
     "VariationRequest",
     "body_fields",
     "file_fields",
@@ -226,6 +227,17 @@ class VariationRequest:
     user: str | None = attrs.field(default=None, kw_only=True)
     extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class StreamOptions:
+    """How the answer to a request is streamed.
+
+    Attributes:
+        partial_images: Images on the way, 0 to 3; None for the server's default.
+    """
+
+    partial_images: int | None = None
 
 
 ImageRequest: TypeAlias = GenerateRequest | EditRequest | VariationRequest

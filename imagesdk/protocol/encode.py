@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from imagesdk.models.profiles import ModelFamily
-from imagesdk.models.requests import ImageRequest, body_fields
+from imagesdk.models.requests import ImageRequest, StreamOptions, body_fields
 from imagesdk.protocol.multipart import FilePart, MultipartBody, Source, encode_multipart
 
 __all__ = ("BytesBody", "InputFile", "WireRequest", "encode")
@@ -84,7 +84,12 @@ class WireRequest:
 
 
 def encode(
-    request: ImageRequest, family: ModelFamily, files: Sequence[InputFile], *, boundary: str
+    request: ImageRequest,
+    family: ModelFamily,
+    files: Sequence[InputFile],
+    *,
+    boundary: str,
+    stream: StreamOptions | None = None,
 ) -> WireRequest:
     """Encode *request* for one attempt.
 
@@ -93,10 +98,17 @@ def encode(
         family: Says whether ``response_format`` may be sent.
         files: The image inputs, in the order of the request.
         boundary: For a form: see `imagesdk.protocol.multipart.encode_multipart`.
+        stream: How the answer is streamed, None for one document.
     """
     fields = body_fields(request)
     if not family.sends_response_format:
         fields.pop("response_format", None)
+    accept = "application/json"
+    if stream is not None:
+        accept = f"text/event-stream, {accept}"
+        fields["stream"] = True
+        if stream.partial_images is not None:
+            fields["partial_images"] = stream.partial_images
     fields |= request.extra_body or {}
     body: BytesBody | MultipartBody
     if request.endpoint == "generations":
@@ -107,7 +119,7 @@ def encode(
         body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
     headers = dict(request.extra_headers or {})
     if not any(name.lower() == "accept" for name in headers):
-        headers["Accept"] = "application/json"
+        headers["Accept"] = accept
     return WireRequest(method="POST", path=f"images/{request.endpoint}", headers=headers, body=body)
 
 

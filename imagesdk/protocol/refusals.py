@@ -64,6 +64,18 @@ _MODERATION_CODES = frozenset(
     }
 )
 _TRANSIENT = frozenset({408, 409, 425})
+# What an error that came with status 200 would have been: in a stream the status leaves first.
+_STATUS_OF_CODE = {
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "server_error": 500,
+    "overloaded_error": 503,
+    "service_unavailable": 503,
+}
 _HOW_TO_RAISE = (
     "Lower images_per_minute to your account's limit, or raise the limit at "
     "https://platform.openai.com/settings/organization/limits"
@@ -152,6 +164,10 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str
 
 def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIError]:
     code = (words.code or "").lower()
+    if status < 300:
+        by_number = int(code) if re.fullmatch("[45][0-9][0-9]", code) else status
+        by_type = _STATUS_OF_CODE.get((words.type or "").lower(), by_number)
+        status = _STATUS_OF_CODE.get(code, by_type)
     if code in _MODERATION_CODES or words.type == "image_generation_user_error":
         return ModerationError
     if code in _QUOTA_CODES or status == 402:

@@ -88,6 +88,52 @@ def test_no_file_is_replaced(out: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "fox-2.png" in capsys.readouterr().out
 
 
+def test_a_stream_is_saved_and_shown_as_it_arrives(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each partial image is a file and a line, and then the completed one; nothing is replaced."""
+    arguments = ["--model", "gpt-image-2", "--stream", "--out", str(out), "--emulator"]
+    assert main(["generate", "a fox", *arguments]) == EXIT_CODES["done"]
+    names = ["image-partial-1.png", "image-partial-2.png", "image-1.png"]
+    lines = [f"{out / name}  1024x1024 image/png\n" for name in names]
+    assert capsys.readouterr() == ("".join(lines), "")
+    assert files_in(out) == sorted(names)
+
+    edit = ["edit", str(EXAMPLES / "sunlit_lounge.png"), "a fox", "--partial-images", "1"]
+    assert main([*edit, *arguments, "--json"]) == EXIT_CODES["done"]
+    partial, completed = map(json.loads, capsys.readouterr().out.splitlines())
+    assert partial == {
+        "event": "partial",
+        "index": 0,
+        "path": str(out / "image-partial-3.png"),
+        "mime_type": "image/png",
+        "width": 1024,
+        "height": 1024,
+    }
+    assert completed["event"] == "completed"
+    assert completed["images"][0]["path"] == str(out / "image-2.png")
+    assert completed["usage"]["output_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--partial-images", "1"], "--partial-images needs --stream"),
+        (["--stream", "-n", "2"], "-n does not go with --stream"),
+        (["--stream", "--style", "vivid"], "--style does not go with --stream"),
+        (["--stream", "--response-format", "url"], "--response-format does not go with"),
+        (["--stream"], "a model that streams"),
+    ],
+)
+def test_what_does_not_go_with_a_stream(
+    options: list[str], words: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that a stream has no use for is wrong usage, and nothing is sent."""
+    code = main(["generate", "a fox", *options, "--out", str(out), "--emulator"])
+    assert code == EXIT_CODES["usage"]
+    assert words in capsys.readouterr().err
+
+
 def test_json_is_one_document(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--json`` prints one document, whose paths exist, and nothing else on standard output."""
     code = main(

@@ -14,6 +14,7 @@ from PIL import Image
 from imagesdk import (
     AuthenticationError,
     BadRequestError,
+    CompletedImage,
     EditRequest,
     ExpiredURLError,
     GenerateRequest,
@@ -21,6 +22,7 @@ from imagesdk import (
     InvalidImageError,
     InvalidRequestError,
     ModerationError,
+    PartialImage,
     RateLimitError,
     RetryPolicy,
     VariationRequest,
@@ -298,3 +300,37 @@ async def test_straight_to_disk(
     for image in saved:
         with Image.open(io.BytesIO(await image.read())) as picture:
             assert picture.size == (image.width, image.height) == (256, 256)
+
+
+async def test_streams(emulator: EmulatorServer, key: str, png: Png, tmp_path: Path) -> None:
+    """Partial images and the completed one arrive, of generations and of edits, and are charged once."""
+    async with ImageSession(base_url=emulator.base_url, api_key=key, model="gpt-image-2") as images:
+        for stream in (
+            images.stream_generate("a fox", partial_images=2, save_to=tmp_path),
+            images.stream_edit(png((1024, 1024)), "a fox", partial_images=2, output_format="webp"),
+        ):
+            async with stream as events:
+                first, second, last = [event async for event in events]
+            assert isinstance(first, PartialImage)
+            assert isinstance(second, PartialImage)
+            assert isinstance(last, CompletedImage)
+            assert [first.index, second.index] == [0, 1]
+            assert {e.image.mime_type for e in (first, second)} == {last.image.mime_type}
+            assert (last.image.width, last.image.height) == (1024, 1024)
+            assert len({first.bytes, second.bytes, await last.image.read()}) == 3
+            assert last.usage
+            assert last.usage["output_tokens"] > 0
+            assert last.response.request_id
+        assert images.snapshot().used == 2
+    assert emulator.charged == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["image-1.png"]  # noqa: ASYNC240
+
+
+async def test_a_stream_that_is_refused_or_left(emulator: EmulatorServer, key: str) -> None:
+    """A refusal comes before any event; a stream that is left early leaves the session in order."""
+    async with ImageSession(base_url=emulator.base_url, api_key=key, model="gpt-image-2") as images:
+        with pytest.raises(ModerationError):
+            await anext(images.stream_generate("a [blocked] fox"))
+        async with images.stream_generate("a fox", partial_images=3) as events:
+            assert isinstance(await anext(events), PartialImage)
+        assert len((await images.generate("a fox")).data) == 1

@@ -7,7 +7,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from imagesdk.models.checks import Problem, check, check_inputs, check_total
+from imagesdk.models.checks import Problem, check, check_inputs, check_stream, check_total
 from imagesdk.models.profiles import (
     CLASSIC,
     ImageRule,
@@ -22,6 +22,7 @@ from imagesdk.models.requests import (
     ImageInfo,
     ImageRequest,
     InputInfos,
+    StreamOptions,
     VariationRequest,
 )
 
@@ -697,3 +698,33 @@ def test_a_model_is_a_text() -> None:
     assert [p.field for p in check(request, family_of(5, profile_named("classic")), NO_INPUTS)] == [
         "model"
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "fields"),
+    [
+        *((model, wanted, []) for model in GPT for wanted in (None, 0, 3)),
+        *((model, wanted, ["partial_images"]) for model in GPT for wanted in (-1, 4, 1.0, True)),
+        (GPT_3, 9, []),
+        (GPT_3, -1, ["partial_images"]),
+        ("flux", 9, []),
+        (None, None, ["model"]),
+        ("dall-e-2", 1, ["model"]),
+        ("dall-e-3", 1, ["model"]),
+    ],
+)
+def test_who_streams_and_how_many(model: str | None, wanted: Any, fields: list[str]) -> None:
+    """GPT Image models stream 0 to 3 partial images, the classic ones none; of others the server says."""
+    request = GenerateRequest("a fox", model=model)
+    family = family_of(model, SERVER)
+    found = check_stream(request, StreamOptions(partial_images=wanted), family)
+    assert [problem.field for problem in found] == fields
+
+
+@pytest.mark.parametrize("output", ["gif", "svg"])
+def test_what_is_not_streamed(output: str) -> None:
+    """Animations and drawings have no partial images."""
+    request = GenerateRequest("a fox", model=GPT_2, output_format=output)
+    (problem,) = check_stream(request, StreamOptions(), family_of(GPT_2, SERVER))
+    assert problem.field == "output_format"
+    assert output in problem.message

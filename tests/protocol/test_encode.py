@@ -14,6 +14,7 @@ from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
     ImageRequest,
+    StreamOptions,
     VariationRequest,
     body_fields,
 )
@@ -316,6 +317,16 @@ def test_extra_body_of_a_form_wins() -> None:
         ("n", "3"),
         ("seed", "7"),
     ]
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [(None, {}), (0, {"partial_images": 0})])
+def test_a_stream_is_asked_for(wanted: int | None, sent: dict[str, Any]) -> None:
+    """A streamed request says so in its body and in Accept; the count is sent if it is given."""
+    stream = StreamOptions(partial_images=wanted)
+    wire = encode(GenerateRequest("x"), GPT, [], boundary=BOUNDARY, stream=stream)
+    assert wire.body is not None
+    assert json.loads(b"".join(wire.body.segments)) == {"prompt": "x", "stream": True} | sent  # type: ignore[arg-type]
+    assert wire.headers["Accept"] == "text/event-stream, application/json"
 
 
 # Replay ---------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from imagesdk import (
     AmbiguousError,
     APIError,
     Attempt,
+    CompletedImage,
     EditRequest,
     ExpiredURLError,
     GenerateRequest,
@@ -32,10 +33,12 @@ from imagesdk import (
     ImageSDKError,
     ImageSession,
     ImagesResponse,
+    ImageStream,
     InvalidRequestError,
     LimiterSnapshot,
     ModerationError,
     Outcome,
+    PartialImage,
     PartialResultError,
     RateLimitTooLongError,
     RetryPolicy,
@@ -178,6 +181,24 @@ async def results(images: ImageSession) -> None:
 
 
 # map ----------------------------------------------------------------------------------------------
+
+
+async def streams(images: ImageSession) -> None:
+    """Stream a generation and an edit; tell their events apart."""
+    async with images.stream_generate("a", partial_images=2, save_to="out") as events:
+        assert_type(events, ImageStream)
+        async for event in events:
+            assert_type(event, PartialImage | CompletedImage)
+            if isinstance(event, PartialImage):
+                assert_type(event.bytes, bytes)
+                assert_type(event.index, int)
+            else:
+                assert_type(event.response, ImagesResponse)
+                assert_type(event.usage, Mapping[str, Any] | None)
+            assert_type(event.image, Image)
+    async for event in images.stream_edit(["a.png", PNG], "a", mask=PNG, save_to=Path("out")):
+        await event.image.save("a")
+    await images.stream_edit(PNG, "a", timeout=5, priority="batch").aclose()
 
 
 async def many_prompts(images: ImageSession, names: dict[str, str]) -> None:

@@ -1,0 +1,140 @@
+"""Read a streamed answer while it arrives, and hand out its partial images."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+
+import attrs
+
+from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client.results import Image
+from imagesdk.client.streaming import Deliver, PartialImage
+from imagesdk.errors import StreamIncompleteError, TransportError
+from imagesdk.events import Partial
+from imagesdk.protocol.decode import Answer
+from imagesdk.protocol.imagestream import PartialItem, StreamDecoder, StreamItem
+from imagesdk.transport.base import Reply
+
+__all__ = ("StreamReceiver",)
+
+_log = logging.getLogger("imagesdk")
+_BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbf")
+_END_WAIT = 0.25
+"""Seconds for the end of a stream whose image is complete: then its connection can be used again."""
+_END_BYTES = 64 * 1024
+
+
+@attrs.define(kw_only=True, eq=False)
+class StreamReceiver:
+    """Receives one call, in all its attempts; what `imagesdk.client._pipeline.Call.receive` wants.
+
+    Attributes:
+        pipeline: Reads an answer that is no stream, and tells of events.
+        deliver: Takes the partial images.
+    """
+
+    pipeline: Pipeline
+    deliver: Deliver
+    _last: PartialImage | None = attrs.field(default=None, init=False)
+
+    async def __call__(self, call: Call, reply: Reply) -> Answer:
+        """Return the completed image.
+
+        Raises:
+            StreamIncompleteError: It did not arrive. It was billed, so the call is not sent again.
+            TransportError: The connection broke before the first event.
+            APIError: An error event.
+            ProtocolError: The completed image cannot be used.
+        """
+        if not _is_stream(reply):
+            reply = _Peeked(reply, await reply.read())
+            if not reply.first.lstrip().startswith(_BEGINNINGS):
+                return await self.pipeline.collect(call, reply)
+        decoder = StreamDecoder(
+            reply.status,
+            reply.headers,
+            max_event_bytes=call.max_body_bytes,
+            secret=self.pipeline.secret,
+        )
+        why = "it ended early"
+        broken: TransportError | None = None
+        try:
+            more = True
+            while more:
+                piece = await reply.read()
+                more = bool(piece)
+                for item in decoder.feed(piece) if piece else decoder.finish():
+                    if isinstance(item, Answer):
+                        await _read_end(reply)
+                        return item
+                    await self._take(call, item)
+        except TransportError as error:
+            if not call.begun:
+                raise
+            why, broken = str(error), error
+        incomplete: StreamIncompleteError = decoder.incomplete(why)
+        incomplete.partial = self._last
+        raise incomplete from broken
+
+    async def _take(self, call: Call, item: StreamItem) -> None:
+        if not isinstance(item, PartialItem):
+            _log.warning(
+                "images.%s call %d: an event of the stream was passed over: %s",
+                call.endpoint,
+                call.number,
+                item,
+            )
+            return
+        image = Image(content=item.content, extra=item.extra)
+        call.begun = True
+        self._last = PartialImage(index=item.index, image=image)
+        if self.pipeline.on_event is not None:
+            self.pipeline.emit(
+                Partial(
+                    call=call.number,
+                    endpoint=call.endpoint,
+                    model=call.model,
+                    index=item.index,
+                    size_bytes=len(item.content),
+                )
+            )
+        await self.deliver(self._last)
+
+
+def _is_stream(reply: Reply) -> bool:
+    return reply.headers.get("content-type", "").startswith("text/event-stream")
+
+
+@attrs.define
+class _Peeked:
+    """A reply whose first piece was read before."""
+
+    _reply: Reply
+    first: bytes
+    _begun: bool = attrs.field(default=False, init=False)
+
+    @property
+    def status(self) -> int:
+        return self._reply.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._reply.headers
+
+    async def read(self) -> bytes:
+        if self._begun:
+            return await self._reply.read()
+        self._begun = True
+        return self.first
+
+
+async def _read_end(reply: Reply) -> None:
+    """Read what is left of a stream, if it is little and near."""
+    left = _END_BYTES
+    with suppress(TransportError, TimeoutError):
+        async with asyncio.timeout(_END_WAIT):
+            while left > 0 and (piece := await reply.read()):
+                left -= len(piece)
