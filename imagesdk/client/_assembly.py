@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from imagesdk.client.config import Endpoint, check_extra_headers, seconds
-from imagesdk.client.downloads import expiry
 from imagesdk.client.results import Fetch, Image, ImagesResponse
 from imagesdk.errors import (
     Attempt,
@@ -344,7 +343,7 @@ def _response(
         Image(
             url=item.url,
             revised_prompt=item.revised_prompt,
-            expires_at=expiry(item.url, answer.created) if item.url is not None else None,
+            created=answer.created,
             extra=item.extra,
             content=_content(item.part),
             stored=item.part.stored if isinstance(item.part, FileSink) else None,

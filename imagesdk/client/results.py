@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import attrs
 import pybase64
 
+from imagesdk.client.downloads import expiry
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
 from imagesdk.sinks import StoredImage, save_as, save_new
@@ -33,7 +34,6 @@ class Image:
     Attributes:
         url: As the server sent it, possibly relative; None if the image itself arrived.
         revised_prompt: The prompt that the model really used, None if the server does not say.
-        expires_at: When *url* stops working (UTC): what it says itself, or an hour after creation.
         path: Where the image was saved last, None before that. One that was saved with ``save_to=`` is
             nowhere else: `read` and `save` need that file.
         extra: Fields of the answer that are not known.
@@ -41,9 +41,10 @@ class Image:
 
     url: str | None = attrs.field(default=None, repr=_without_query)
     revised_prompt: str | None = None
-    expires_at: datetime | None = None
     path: Path | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    _created: int | None = attrs.field(default=None, repr=False)
+    _expires_at: datetime | None = attrs.field(default=None, repr=False)
     _content: bytes | None = attrs.field(default=None, repr=False)
     _stored: StoredImage | None = attrs.field(default=None, repr=False)
     _fetch: Fetch | None = attrs.field(default=None, repr=False)
@@ -52,6 +53,13 @@ class Image:
     def __attrs_post_init__(self) -> None:
         if self._stored is not None:
             self.path = self._stored.path
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When *url* stops working (UTC): what it says itself, or an hour after creation."""
+        if self._expires_at is not None or self.url is None:
+            return self._expires_at
+        return expiry(self.url, self._created)  # not before: reading a signed URL takes 20 us
 
     @property
     def b64_json(self) -> str | None:
