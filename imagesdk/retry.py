@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -246,8 +246,11 @@ def retrying(
     context: RetryContext,
     before_retry: Callable[[ImageSDKError, float], None],
     quota: Quota | None = None,
-) -> AsyncRetrying:
-    """Return the tenacity object that drives one call.
+) -> Callable[..., Awaitable[Any]]:
+    """Return what drives one call: a function that takes an attempt and its arguments.
+
+    tenacity takes over with the first failure, and decides on that one and all that follow. A call
+    that succeeds at once needs no driver: it would take 40 us, a fifth of a small call.
 
     Args:
         policy: Decides.
@@ -256,6 +259,34 @@ def retrying(
         quota: Pays for what is sent again, but not for what the limiter waits for; it hears of
             success. An error that it ends the call with says so in a note. None for any number.
     """
+
+    async def drive(attempt: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401
+        try:
+            result = await attempt(*args)
+        except ImageSDKError as error:
+            first = [error]
+        else:
+            if quota is not None:
+                quota.succeeded()
+            return result
+
+        async def next_attempt() -> Any:  # noqa: ANN401
+            if first:
+                raise first.pop()
+            return await attempt(*args)
+
+        return await _after_a_failure(policy, context, before_retry, quota)(next_attempt)
+
+    return drive
+
+
+def _after_a_failure(
+    policy: RetryPolicy,
+    context: RetryContext,
+    before_retry: Callable[[ImageSDKError, float], None],
+    quota: Quota | None,
+) -> AsyncRetrying:
+    """Return the tenacity object for a call that failed once; see `retrying`."""
     taken = 0
 
     def error_of(state: RetryCallState) -> Any:  # noqa: ANN401 - ours, wherever `again` says True
