@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import attrs
@@ -217,8 +217,7 @@ class Pipeline:
         """Make one HTTP exchange."""
         loop = asyncio.get_running_loop()
         queued_at = loop.time()
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(ticket)
+        async with ticket:
             if self.closed:
                 ticket.sent = False
                 raise ConfigurationError("the session is closed; a closed session sends nothing")
@@ -235,7 +234,8 @@ class Pipeline:
         exchange = _Exchange(asyncio.get_running_loop().time())
         failure: ImageSDKError
         try:
-            async with asyncio.timeout(self.policy.attempt_timeout):
+            longest = self.policy.attempt_timeout
+            async with nullcontext() if longest is None else asyncio.timeout(longest):
                 answer = await self._send(call, exchange)
         except ImageSDKError as error:
             failure = error
@@ -300,7 +300,8 @@ class Pipeline:
                 attempt.number,
                 attempt.error,
             )
-        self._emit(call, Attempted, **attrs.asdict(attempt))
+        if self.on_event is not None:
+            self._emit(call, Attempted, **attrs.asdict(attempt))
 
     def _before_retry(self, call: Call, error: ImageSDKError, delay: float) -> None:
         last = call.attempts[-1]
