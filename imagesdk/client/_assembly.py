@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -266,10 +265,11 @@ def wire_request(
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"
         ) from None
-    own = {"Idempotency-Key": uuid.uuid4().hex, **own_headers}
+    own = {"Idempotency-Key": secrets.token_hex(16), **own_headers}
     given = {name.lower() for name in wire.headers}
     headers = {k: v for k, v in own.items() if k.lower() not in given} | dict(wire.headers)
-    return attrs.evolve(wire, path=f"{endpoint.base_url}/{wire.path}", headers=headers)
+    url = f"{endpoint.base_url}/{wire.path}"
+    return WireRequest(method=wire.method, path=url, headers=headers, body=wire.body)
 
 
 def join(
@@ -397,6 +397,8 @@ def _is_count(value: object) -> bool:
 
 def _infos(inputs: Sequence[ResolvedInput]) -> InputInfos:
     """Return the headers of the inputs that could be read."""
+    if not inputs:
+        return InputInfos()
 
     def of(field: str) -> list[Any]:
         return [e.info for e in inputs if e.file.field == field and e.info is not None]

@@ -192,7 +192,7 @@ class Runner:
             ConfigurationError: The server needs a model, and there is none.
         """
         await self.enter_loop()
-        if request.model is None:
+        if request.model is None and self.model is not None:
             request = attrs.evolve(request, model=self.model)
         if request.model is None and self.profile.requires_model:
             raise no_model(request, self.endpoint.host)

@@ -244,19 +244,28 @@ ImageRequest: TypeAlias = GenerateRequest | EditRequest | VariationRequest
 
 _FILES = ("image", "mask", "markup")
 _NOT_IN_BODY = frozenset((*_FILES, "extra_body", "extra_headers"))
+_NAMES: dict[Endpoint, tuple[str, ...]] = {
+    kind.endpoint: tuple(a.name for a in attrs.fields(kind))
+    for kind in (GenerateRequest, EditRequest, VariationRequest)
+}
+_BODY_NAMES = {
+    endpoint: tuple(name for name in names if name not in _NOT_IN_BODY)
+    for endpoint, names in _NAMES.items()
+}
+_FILE_NAMES = {
+    endpoint: tuple(name for name in _FILES if name in names) for endpoint, names in _NAMES.items()
+}
 
 
 def body_fields(request: ImageRequest) -> dict[str, Any]:
     """Return the fields of the body that were given, by their wire names, without files and extras."""
-    values = {
-        a.name: getattr(request, a.name)
-        for a in attrs.fields(type(request))
-        if a.name not in _NOT_IN_BODY
+    return {
+        name: value
+        for name in _BODY_NAMES[request.endpoint]
+        if (value := getattr(request, name)) is not None
     }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def file_fields(kind: type[ImageRequest]) -> tuple[str, ...]:
     """Return the names of the fields of a request's type that take image files."""
-    names = {a.name for a in attrs.fields(kind)}
-    return tuple(name for name in _FILES if name in names)
+    return _FILE_NAMES[kind.endpoint]
