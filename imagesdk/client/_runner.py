@@ -63,6 +63,15 @@ class _Prepared:
         return sum(file.field == "image" for file in self.files)
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class _Sending:
+    """The parts of one request on their way, and the calls that they took so far."""
+
+    prepared: _Prepared
+    new_sink: NewSink
+    calls: list[Call] = attrs.field(factory=list)
+
+
 @attrs.define(kw_only=True, eq=False)
 class Runner:
     """Run requests on one server, for one session.
@@ -120,43 +129,44 @@ class Runner:
         """
         prepared = await self._prepare(request, options)
         async with Delivery(options.save_to, self.downloader.fetch) as delivery:
-            answers, calls = await self._send(prepared, delivery.new_sink)
-            answers, unsaved = await delivery.finish(answers)
+            sending = _Sending(prepared=prepared, new_sink=delivery.new_sink)
+            answers, unsaved = await delivery.finish(await self._send_all(sending, prepared.parts))
         return join(
             images_asked(prepared.request),
             answers,
-            tuple(attempt for call in calls for attempt in call.attempts),
+            tuple(attempt for call in sending.calls for attempt in call.attempts),
             fetch=self._fetch,
             keep_partial=options.partial == "return",
             unsaved=unsaved,
         )
 
+    async def _send_all(
+        self,
+        sending: _Sending,
+        parts: Sequence[ImageRequest],
+        place: Any = None,  # noqa: ANN401 - the limiter's own
+    ) -> list[Answer | BaseException]:
+        """Send parts side by side; return their answers, or why there is none, in order."""
+        if len(parts) == 1:  # no task of its own: it would take 26 us
+            return await self._send(sending, parts[0], place)
+        several = await asyncio.gather(*(self._send(sending, part, place) for part in parts))
+        return [answer for answers in several for answer in answers]
+
     async def _send(
-        self, prepared: _Prepared, new_sink: NewSink
-    ) -> tuple[Sequence[Answer | BaseException], list[Call]]:
-        """Send the parts of a request side by side; return their answers in order, and the calls."""
-        calls: list[Call] = []
-
-        async def send(part: ImageRequest, place: Any = None) -> list[Answer | BaseException]:  # noqa: ANN401
-            call = self._call(part, prepared, place, new_sink)
-            calls.append(call)
-            try:
-                return [await self.pipeline.run(call)]
-            except CallTooLarge as now:  # the server's limit is lower than was thought
-                return await send_all(split(part, now.limit), call.place)
-            except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
-                return [error]
-
-        async def send_all(
-            parts: Sequence[ImageRequest],
-            place: Any = None,  # noqa: ANN401
-        ) -> list[Answer | BaseException]:
-            if len(parts) == 1:  # no task of its own: it would take 12 us
-                return await send(parts[0], place)
-            answers = await asyncio.gather(*(send(part, place) for part in parts))
-            return [answer for several in answers for answer in several]
-
-        return await send_all(prepared.parts), calls
+        self,
+        sending: _Sending,
+        part: ImageRequest,
+        place: Any,  # noqa: ANN401
+    ) -> list[Answer | BaseException]:
+        """Send one part; in several, if the server takes fewer images by now."""
+        call = self._call(part, sending.prepared, place, sending.new_sink)
+        sending.calls.append(call)
+        try:
+            return [await self.pipeline.run(call)]
+        except CallTooLarge as now:  # the server's limit is lower than was thought
+            return await self._send_all(sending, split(part, now.limit), call.place)
+        except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
+            return [error]
 
     async def stream(
         self,
