@@ -11,15 +11,17 @@ sum to at most the limit. What was given back does not count. When a limit is lo
 admitted under the higher one stays admitted, and nothing more is until there is room under the new one.
 
 The jitter covers what lies between our sending and the server's counting: a request that was
-slow on its way is counted late, and the next window begins late with it. What is not known: how much
+slow on its way is counted late, and the next window begins late with it; up to 10 ms between an
+admission and its sending are taken from it, too. What is not known: how much
 of it there is; 0.35 s was enough for 20 to 300 ms of network each way in simulation.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left
 from collections import deque
+from operator import attrgetter
 from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
@@ -28,6 +30,10 @@ __all__ = ("JITTER", "Cost", "Dimension", "Permit", "Schedule", "Window", "whole
 
 JITTER = 0.35
 """Seconds by which a window is longer than the server's period, unless said otherwise."""
+_MOST_SLOTS = 4096
+"""Entries of a window's log: above a limit of so many, what left within the same 15 ms counts as one."""
+_AT_ONCE = 0.01
+"""Seconds after its admission within which a request is sent at once, and counts from its admission on."""
 
 Dimension: TypeAlias = Literal["images", "requests", "input_images"]
 
@@ -61,6 +67,15 @@ class Permit:
     live: bool = True
 
 
+@attrs.define(eq=False)
+class _Slot:
+    """What was admitted between *first* and *at*; all of it counts as admitted at *at*."""
+
+    first: float
+    at: float
+    cost: Cost
+
+
 def whole_limit(per_minute: float) -> tuple[int, float]:
     """Return *per_minute* as whole images and seconds.
 
@@ -86,7 +101,7 @@ class Window:
     period: float
     jitter: float = JITTER
     _index: int = attrs.field(init=False)
-    _log: deque[Permit] = attrs.field(factory=deque, init=False)
+    _log: deque[_Slot] = attrs.field(factory=deque, init=False)
     _used: int = attrs.field(default=0, init=False)
     _horizon: float = attrs.field(default=-math.inf, init=False)
 
@@ -136,39 +151,60 @@ class Window:
 
     def admit(self, permit: Permit) -> None:
         """Count *permit*, which may be older than the last one."""
-        if permit.cost[self._index] == 0 or permit.at <= self._horizon:
-            return
-        if self._log and permit.at < self._log[-1].at:
-            insort(self._log, permit, key=lambda other: other.at)
-        else:
-            self._log.append(permit)
-        self._used += permit.cost[self._index]
+        self._add(permit.at, permit.at, permit.cost)
 
     def give_back(self, permit: Permit) -> None:
         """Count *permit* no more; its ``live`` is already False."""
-        if permit.at > self._horizon:
-            self._used -= permit.cost[self._index]
+        own = permit.cost[self._index]
+        if own == 0 or permit.at <= self._horizon:
+            return
+        index = bisect_left(self._log, permit.at, key=attrgetter("at"))
+        if index == len(self._log) or permit.at < self._log[index].first:
+            return  # it was admitted before this window was there
+        self._used -= own
+        slot = self._log[index]
+        slot.cost = Cost(*(a - b for a, b in zip(slot.cost, permit.cost, strict=True)))
+        if slot.cost[self._index] == 0:
+            del self._log[index]
 
     def inherit(self, other: Window) -> None:
         """Count what *other* knows of, when this window is new. What it has forgotten is unknown here, too."""
         self._horizon = other._horizon
-        for permit in other._log:
-            if permit.live:
-                self.admit(permit)
+        for slot in other._log:
+            self._add(slot.first, slot.at, slot.cost)
 
     @property
     def _length(self) -> float:
         return self.period + self.jitter
 
+    def _add(self, first: float, at: float, cost: Cost) -> None:
+        """Count *cost*, which was admitted between *first* and *at*."""
+        if cost[self._index] == 0 or at <= self._horizon:
+            return
+        self._used += cost[self._index]
+        log = self._log
+        last = log[-1] if log else None
+        grain = self._length / _MOST_SLOTS if self.limit > _MOST_SLOTS else 0.0
+        if last is None or at > max(last.at, last.first + grain):
+            log.append(_Slot(first, at, cost))
+            return
+        if at >= last.first:
+            last.at = max(at, last.at)
+        index = bisect_left(log, at, key=attrgetter("at"))
+        slot = log[index]
+        if at >= slot.first:
+            slot.cost = Cost(*(a + b for a, b in zip(slot.cost, cost, strict=True)))
+        else:
+            log.insert(index, _Slot(first, at, cost))
+
     def _until_free(self, now: float, missing: int) -> float:
         """Return the seconds until *missing* have left the window."""
         if missing <= 0:
             return 0.0
-        for permit in self._log:
-            if permit.live:
-                missing -= permit.cost[self._index]
-                if missing <= 0:
-                    return max(0.0, permit.at + self._length - now)
+        for slot in self._log:
+            missing -= slot.cost[self._index]
+            if missing <= 0:
+                return max(0.0, slot.at + self._length - now)
         return self._length
 
     def _forget(self, now: float) -> None:
@@ -176,9 +212,7 @@ class Window:
         self._horizon = max(self._horizon, now - self._length + 1e-6)
         log = self._log
         while log and log[0].at <= self._horizon:
-            permit = log.popleft()
-            if permit.live:
-                self._used -= permit.cost[self._index]
+            self._used -= log.popleft().cost[self._index]
 
 
 @attrs.define(eq=False)
@@ -244,7 +278,7 @@ class Schedule:
 
     def move(self, permit: Permit, at: float) -> Permit:
         """Return a permit that counts from *at* on instead: a long upload reaches the server late."""
-        if not permit.live or at <= permit.at:
+        if not permit.live or at <= permit.at + _AT_ONCE:
             return permit
         self.give_back(permit)
         return self.admit(at, permit.cost)

@@ -282,12 +282,14 @@ def test_a_window_that_comes_later_than_others_remember() -> None:
 
 
 def test_the_first_window() -> None:
-    """A window can be added where there was none."""
+    """A window can be added where there was none; giving back what came before makes no room in it."""
     schedule = Schedule([])
     before = schedule.admit(0.0, Cost(5))
     schedule.add(Window("images", 5, 60.0))
     schedule.admit(1.0, Cost(5))
     assert (schedule.used(1.0), before.live) == (5, True)
+    schedule.give_back(before)
+    assert schedule.used(1.0) == 5
 
 
 @pytest.mark.parametrize(
@@ -347,3 +349,57 @@ def test_whatever_happens_the_count_is_right(steps: list[tuple[str, float, int]]
             if window is schedule.windows[0]:
                 assert least <= window.used(now) <= most
             assert 0 <= window.used(now) <= most
+
+
+def test_a_high_limit_keeps_a_short_log() -> None:
+    """However much is admitted in a minute, memory is bounded; nothing counts shorter, or much longer."""
+    window = Window("images", 1_000_000, PERIOD)
+    schedule = schedule_of(window)
+    permits = [schedule.admit(number / 1000, Cost(2)) for number in range(60_000)]
+    assert len(window._log) <= 4097
+    assert schedule.used(60.0) == 120_000
+    assert schedule.used(LENGTH + 29.99) >= 60_000
+    assert schedule.used(LENGTH + 30.02) <= 60_000
+    for permit in permits:
+        schedule.give_back(permit)
+    assert schedule.used(LENGTH + 30.05) == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["admit", "give back", "move"]),
+            st.one_of(st.floats(0, 0.03), st.floats(0, 30)),
+            st.integers(0, 50),
+        ),
+        max_size=80,
+    )
+)
+def test_a_high_limit_counts_right(steps: list[tuple[str, float, int]]) -> None:
+    """What left within 15 ms counts as one, as long as its last: never shorter than it must."""
+    length, grain = 2.0 + JITTER, (2.0 + JITTER) / 4096
+    schedule = schedule_of(Window("images", 5000, 2.0))
+    permits: list[Permit] = []
+    now = 0.0
+    for kind, gap, number in steps:
+        now += gap / 20
+        if kind == "admit" or not permits:
+            permits.append(schedule.admit(now, Cost(1 + number)))
+        elif kind == "give back":
+            schedule.give_back(permits[number % len(permits)])
+        else:
+            some = permits[number % len(permits)]
+            permits.append(schedule.move(some, min(now, some.at + number / 100)))
+        live = {id(permit): permit for permit in permits if permit.live}.values()
+        least = sum(p.cost.images for p in live if p.at > now - length + HAIR)
+        # What is given back when its own time is over, but not its slot's, counts until then.
+        most = sum(p.cost.images for p in permits if p.at > now - length - grain - HAIR)
+        assert least <= schedule.used(now) <= most
+
+
+def test_what_is_sent_at_once_is_not_moved() -> None:
+    """A request that left within 10 ms of its admission counts from its admission on."""
+    schedule = schedule_of()
+    permit = schedule.admit(1.0, Cost(1))
+    assert schedule.move(permit, 1.009) is permit
+    assert schedule.move(permit, 1.02).at == 1.02
