@@ -268,7 +268,7 @@ class _LocalQueue(CallQueue[Permit]):
 
     def most(self) -> int | None:
         """Return the images that one call may ask for."""
-        return min(w.limit for w in self._schedule.windows if w.dimension == "images")
+        return self._most
 
     def words(self) -> str:
         """Name the limit in a message."""
@@ -532,6 +532,7 @@ class _LocalQueue(CallQueue[Permit]):
         changing = (
             now < max(self._evenly_until, self._full_at + _PROVEN) or self._limits["images"].learns
         )
+        self._most = min(w.limit for w in self._schedule.windows if w.dimension == "images")
         self._refresh_at = now + 1.0 if changing else math.inf
 
 

@@ -82,6 +82,10 @@ class RateLimitInfo:
     dimension: Dimension | None = None
 
 
+_NOTHING = RateLimitInfo()
+_SAYS_SOMETHING = frozenset(f"x-ratelimit-{what}-images" for what in ("limit", "remaining", "reset"))
+
+
 def _seconds(value: float) -> float | None:
     return value if math.isfinite(value) and 0 <= value <= _LONGEST else None
 
@@ -176,6 +180,8 @@ def rate_limit_info(headers: Mapping[str, str], message: str = "") -> RateLimitI
         headers: Names in lower case.
         message: The error's text, which often names the limit where the headers do not.
     """
+    if not message and _SAYS_SOMETHING.isdisjoint(headers):
+        return _NOTHING
     said = _limit_in_text(message)
     limit, dimension = said or _limit(headers.get("x-ratelimit-limit-images"), "images")
     return RateLimitInfo(
