@@ -96,6 +96,9 @@ class CallOptions:
             raise InvalidRequestError(
                 f"partial is {partial!r}; it must be 'raise' or 'return'", field="partial"
             )
+        same = priority == self.priority and partial == self.partial
+        if same and timeout is max_wait is save_to is None:
+            return self
         wait = seconds("max_wait", max_wait, zero=True)
         return CallOptions(
             timeout=self.timeout if timeout is None else seconds("timeout", timeout),
@@ -254,18 +257,20 @@ def wire_request(
         InvalidRequestError: A value cannot be put into JSON, or must not stand in extra_body.
         ConfigurationError: A header cannot be sent.
     """
-    check_extra_headers(part.extra_headers or {})
-    for name in _NOT_EXTRA.intersection(part.extra_body or {}):
+    if part.extra_headers:
+        check_extra_headers(part.extra_headers)
+    for name in _NOT_EXTRA.intersection(part.extra_body or ()):
         raise InvalidRequestError(
             f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
         )
+    key = secrets.token_hex(16)  # names this request, and parts its form
     try:
-        wire = encode(part, family, files, boundary=secrets.token_hex(16), stream=stream)
+        wire = encode(part, family, files, boundary=key, stream=stream)
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"
         ) from None
-    own = {"Idempotency-Key": secrets.token_hex(16), **own_headers}
+    own = {"Idempotency-Key": key, **own_headers}
     given = {name.lower() for name in wire.headers}
     headers = {k: v for k, v in own.items() if k.lower() not in given} | dict(wire.headers)
     url = f"{endpoint.base_url}/{wire.path}"

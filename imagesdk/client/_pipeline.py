@@ -206,7 +206,8 @@ class Pipeline:
             self._emit_failed(call, error)
             raise
         else:
-            self._emit_done(call, answer)
+            if self.on_event is not None:
+                self._emit_done(call, answer)
             return answer
         finally:
             self._deadlines.discard(deadline)
@@ -226,7 +227,8 @@ class Pipeline:
                 call.admitted_at = now
                 deadline.reschedule(None if call.timeout is None else now + call.timeout)
             call.waited += now - queued_at
-            self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
+            if self.on_event is not None:
+                self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
             return await self._exchange(call, ticket)
 
     async def _exchange(self, call: Call, ticket: Ticket) -> Answer:

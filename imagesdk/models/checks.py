@@ -131,7 +131,7 @@ def _check_prompt(prompt: object, family: ModelFamily) -> Iterator[Problem]:
         yield _problem("prompt", prompt, "a string", "pass the description as str")
     elif not prompt.strip():
         yield _problem("prompt", prompt, allowed, "describe the picture that you want")
-    elif _SURROGATE.search(prompt):
+    elif not prompt.isascii() and _SURROGATE.search(prompt):
         advice = "half of a surrogate pair cannot be sent; decode your text as UTF-8"
         yield _problem("prompt", prompt, "whole characters", advice)
     elif longest is not None and len(prompt) > longest:

@@ -83,7 +83,9 @@ class RateLimitInfo:
 
 
 _NOTHING = RateLimitInfo()
-_SAYS_SOMETHING = frozenset(f"x-ratelimit-{what}-images" for what in ("limit", "remaining", "reset"))
+_SAYS_SOMETHING = frozenset(
+    f"x-ratelimit-{what}-images" for what in ("limit", "remaining", "reset")
+)
 
 
 def _seconds(value: float) -> float | None:
