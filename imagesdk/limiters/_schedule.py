@@ -188,14 +188,20 @@ class Window:
         if last is None or at > max(last.at, last.first + grain):
             log.append(_Slot(first, at, cost))
             return
+        slot = last
         if at >= last.first:
             last.at = max(at, last.at)
-        index = bisect_left(log, at, key=attrgetter("at"))
-        slot = log[index]
-        if at >= slot.first:
-            slot.cost = Cost(*(a + b for a, b in zip(slot.cost, cost, strict=True)))
         else:
-            log.insert(index, _Slot(first, at, cost))
+            index = bisect_left(log, at, key=attrgetter("at"))
+            slot = log[index]
+            if at < slot.first:
+                log.insert(index, _Slot(first, at, cost))
+                return
+        slot.cost = Cost(
+            slot.cost.images + cost.images,
+            slot.cost.requests + cost.requests,
+            slot.cost.input_images + cost.input_images,
+        )
 
     def _until_free(self, now: float, missing: int) -> float:
         """Return the seconds until *missing* have left the window."""

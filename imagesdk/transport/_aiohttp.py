@@ -38,7 +38,7 @@ _READ_BYTES = 64 * 1024
 _KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
 POST on a connection that has just died cannot be told from one that the server has taken."""
-_CONNECT_TIMEOUT = 30.0
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30.0)
 
 
 class AiohttpTransport:
@@ -108,9 +108,9 @@ class AiohttpTransport:
                 data=body,
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=connect_timeout or _CONNECT_TIMEOUT
-                ),
+                timeout=_TIMEOUT
+                if connect_timeout is None
+                else aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
             )
         except Exception as error:  # noqa: BLE001 - the caller turns each into one of ours
             return error
