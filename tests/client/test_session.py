@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import weakref
 from collections.abc import Callable
 from email import message_from_bytes
 from typing import Any, cast
@@ -417,3 +419,24 @@ def test_a_key_that_is_no_text() -> None:
     """A key of another type is refused by name."""
     with pytest.raises(ConfigurationError, match="api_key is a int"):
         ImageSession(api_key=cast("Any", 5))
+
+
+async def test_a_call_leaves_no_cycle_behind() -> None:
+    """What a call held is free as soon as it is done, without the garbage collector."""
+
+    class Extra(dict[str, str]):
+        """A dict that can be referred to weakly."""
+
+    images, _ = session()
+    async with images:
+        await images.generate("the first call sets things up")
+        extra = Extra(user="u")
+        request = weakref.ref(extra)
+        gc.collect()
+        gc.disable()
+        try:
+            await images.generate("a fox", extra_body=extra)
+            del extra
+            assert request() is None
+        finally:
+            gc.enable()
