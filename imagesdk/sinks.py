@@ -275,9 +275,10 @@ class FileSink:
 
     def _remove(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a disk that tells only now; nothing more can be done
+                self._file.close()
         if self._temporary is not None:
-            with suppress(OSError):  # nothing more can be done
+            with suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
         self._file = self._temporary = None
 

@@ -7,9 +7,9 @@ its way to a file are held in memory. Whatever ends an exchange early leaves no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
 
 import attrs
 
@@ -47,7 +47,7 @@ async def receive_answer(
         ProtocolError: No image can be read from it.
         APIError: It is an error object, in spite of its status.
     """
-    async with _writing() as files:
+    async with _Files() as files:
         decoder = AnswerDecoder(
             reply.status, reply.headers, new_sink=lambda: files.add(new_sink()), secret=secret
         )
@@ -85,7 +85,7 @@ async def receive_image(
         TransportError: It broke off.
         PayloadTooLargeError: It is longer than *limit_bytes*.
     """
-    async with _writing() as files:
+    async with _Files() as files:
         sink = files.add(new_sink())
         received = 0
         while piece := await reply.read():
@@ -114,9 +114,21 @@ async def close_files(files: Sequence[FileSink]) -> None:
 
 @attrs.frozen
 class _Files:
-    """The files of one exchange."""
+    """The files of one exchange: closed if it fails, handed on if it succeeds."""
 
     sinks: list[FileSink] = attrs.field(factory=list)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            await close_files(self.sinks)
 
     def add(self, sink: S) -> S:
         if isinstance(sink, FileSink):
@@ -128,14 +140,3 @@ class _Files:
         for sink in self.sinks:
             if sink.is_due:
                 await asyncio.to_thread(sink.flush)
-
-
-@asynccontextmanager
-async def _writing() -> AsyncGenerator[_Files, None]:
-    """Close the files of an exchange that fails; those of one that succeeds are handed on."""
-    files = _Files()
-    try:
-        yield files
-    except BaseException:
-        await close_files(files.sinks)
-        raise

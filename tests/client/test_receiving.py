@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+import tracemalloc
 import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -125,6 +126,22 @@ async def test_files_grow_while_the_answer_arrives(tmp_path: Path) -> None:
             await task
     assert await asyncio.to_thread(files_in, tmp_path) == {}
     assert transport.open == 0
+
+
+async def test_memory_is_that_of_a_few_pieces(tmp_path: Path) -> None:
+    """An image of 48 MB goes to disk in less than 2 MB of memory."""
+    pieces = [b'{"data": [{"b64_json": "iVBORw0KGgo', *[b"A" * 2**16] * 1000, b'AAAA="}]}', b""]
+    async with session(Slow(*pieces)) as client:
+        tracemalloc.start()
+        try:
+            result = await client.generate("a fox", save_to=tmp_path)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    path = result.data[0].path
+    assert path is not None
+    size_bytes = (await asyncio.to_thread(path.stat)).st_size
+    assert (size_bytes > 48_000_000, peak < 2_000_000) == (True, True)
 
 
 async def test_the_loop_is_free_within_a_large_piece(tmp_path: Path) -> None:
