@@ -97,7 +97,7 @@ class CallOptions:
                 f"partial is {partial!r}; it must be 'raise' or 'return'", field="partial"
             )
         same = priority == self.priority and partial == self.partial
-        if same and timeout is max_wait is save_to is None:
+        if same and timeout is None and max_wait is None and save_to is None:
             return self
         wait = seconds("max_wait", max_wait, zero=True)
         return CallOptions(
