@@ -9,10 +9,13 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from time import perf_counter
 
+__all__ = ("PROGRAMS", "main", "measure")
+
 _ROUNDS = 15
-_PROGRAMS = {
+PROGRAMS = {
     "empty interpreter": "pass",
     "import imagesdk": "import imagesdk",
     "from imagesdk import ImageSession": "from imagesdk import ImageSession",
@@ -21,23 +24,33 @@ _PROGRAMS = {
 }
 
 
-def _run_ms(program: str) -> float:
+def measure(programs: Mapping[str, tuple[str, str]], rounds: int) -> dict[str, list[float]]:
+    """Run programs in turn; return the milliseconds of each round.
+
+    Args:
+        programs: For each name an interpreter and what it runs.
+        rounds: How many, beside a first one that fills the caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds + 1):
+        for name, (interpreter, program) in programs.items():
+            times[name].append(_run_ms(interpreter, program))
+    return {name: each[1:] for name, each in times.items()}
+
+
+def _run_ms(interpreter: str, program: str) -> float:
     started = perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own programs
+    subprocess.run([interpreter, "-c", program], check=True)  # noqa: S603 - our own programs
     return (perf_counter() - started) * 1000
 
 
 def main() -> None:
     """Run all programs in turn and print a table."""
-    times: dict[str, list[float]] = {name: [] for name in _PROGRAMS}
-    for _ in range(_ROUNDS + 1):  # the first round fills the caches
-        for name, program in _PROGRAMS.items():
-            times[name].append(_run_ms(program))
-    empty = statistics.median(times["empty interpreter"][1:])
+    times = measure({name: (sys.executable, each) for name, each in PROGRAMS.items()}, _ROUNDS)
+    empty = statistics.median(times["empty interpreter"])
     print(f"Python {platform.python_version()}, {_ROUNDS} rounds in turn, milliseconds")
     print(f"{'program':36} {'median':>7} {'min':>7} {'max':>7} {'over empty':>11}")
-    for name, all_rounds in times.items():
-        rounds = all_rounds[1:]
+    for name, rounds in times.items():
         median = statistics.median(rounds)
         print(
             f"{name:36} {median:7.1f} {min(rounds):7.1f} {max(rounds):7.1f} {median - empty:11.1f}"

@@ -14,6 +14,7 @@ TESTS = Path(__file__).parent
 # Files of the repository as a whole.
 ABOUT_THE_REPOSITORY = {
     "test_benchmarks.py",
+    "test_benchmarks_peers.py",
     "test_docstrings.py",
     "test_examples.py",
     "test_import.py",
