@@ -247,6 +247,34 @@ def test_dimensions_behind_a_long_header(tmp_path: Path, png: Png) -> None:
     assert sink.stored.dimensions == (31, 17)
 
 
+@pytest.mark.parametrize("advice", ["taken", "refused", "unknown"])
+def test_a_large_file_is_put_on_the_disk_meanwhile(
+    advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is told to begin before the end; the file is the same where it does not listen."""
+    told: list[tuple[int, int]] = []
+
+    def listen(_: int, offset: int, size: int, __: int) -> None:
+        told.append((offset, size))
+        if advice == "refused":
+            raise OSError(errno.ESPIPE, "no advice is taken")
+
+    if advice == "unknown":
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "posix_fadvise", listen)
+    sink, pieces = FileSink(Folder(tmp_path)), [os.urandom(700_000) for _ in range(5)]
+    for piece in pieces:
+        sink.write(piece)
+        sink.flush()
+    sink.finish()
+    sink.publish()
+    assert sink.stored is not None
+    assert sink.stored.path.read_bytes() == b"".join(pieces)
+    wanted = [(0, 1_400_000), (1_400_000, 1_400_000)]
+    assert told == ([] if advice == "unknown" else wanted)
+
+
 def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
     """Writing makes no file; a flush is due for a quarter MiB, the end, or what must go."""
     sink = FileSink(Folder(tmp_path))

@@ -24,8 +24,8 @@ __all__ = ("NewSink", "close_files", "receive_answer", "receive_image")
 NewSink: TypeAlias = Callable[[], PartSink]
 S = TypeVar("S", bound=PartSink)
 
-_PIECE_BYTES = 128 * 1024
-"""What is decoded at once: well under a millisecond's work."""
+_PIECE_BYTES = 256 * 1024
+"""What is decoded at once, without a copy of what asyncio reads at once: 0.1 ms of work."""
 _IN_THREAD_BYTES = 256 * 1024
 """Answers from this size on are put together in a thread: what is not image may be large, too."""
 

@@ -161,7 +161,7 @@ async def test_the_loop_is_free_within_a_large_piece(tmp_path: Path) -> None:
             other = asyncio.create_task(count())
             before = turns
             await client.generate("a fox", save_to=folder)
-            assert turns - before > 80
+            assert turns - before > 35
             other.cancel()
 
 
