@@ -66,8 +66,8 @@ _AMBIGUOUS_STATUSES = frozenset({504, *range(520, 525)})
 _MAY_BE_BILLED = frozenset({"ambiguous", "still_running", "unusable"})
 _NO_QUOTA = """not sent again: the retry quota of this key is used up because many calls fail; \
 it fills up as calls succeed"""
-_READ_ONCE = """not sent again: an image of this call is a stream that can be read only once. %s. \
-Pass bytes or a path, which can be sent any number of times"""
+_ONLY_ONCE = """not sent again: a part of its answer was handed out, or one of its images is a stream that \
+can be read only once (pass bytes or a path, which can be sent any number of times). %s"""
 
 
 def classify(error: BaseException) -> FailureClass:  # noqa: PLR0911 - a table
@@ -180,7 +180,7 @@ def _allowed(policy: RetryPolicy, error: ImageSDKError, context: RetryContext) -
     if not context.replayable and _is_worth_it(policy, error, context):
         billed = may_be_billed(classify(error))
         error.add_note(
-            _READ_ONCE % ("It may have been billed" if billed else "Nothing was billed for it")
+            _ONLY_ONCE % ("It may have been billed" if billed else "Nothing was billed for it")
         )
     return policy.allows(error, context)
 
