@@ -167,6 +167,21 @@ def test_without_hard_links(tmp_path: Path, png: Png, monkeypatch: pytest.Monkey
     assert len(names(tmp_path)) == 2
 
 
+def test_a_name_that_cannot_be_filled_is_given_back(
+    tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without hard links a disk that fails at the last step leaves no empty file."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "link", refuse)  # the operating system, not our code
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="broken"):
+        save_new(tmp_path, "cat", png())
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_permissions(umask: int, tmp_path: Path) -> None:
     """Saved files get the permissions that the umask says, like any other new file."""
