@@ -32,6 +32,7 @@ _KNOWN = _FIELDS | {
     "type",
     "url",
 }
+_DATA = "data:"
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -149,15 +150,19 @@ class StreamDecoder:
 
     def _completed(self, fields: Mapping[str, Any], event: Base64Filter) -> Answer:
         url, prompt = fields.get("url"), fields.get("revised_prompt")
-        at_url = isinstance(url, str) and bool(url)
+        at_url = isinstance(url, str) and bool(url) and not url.startswith(_DATA)
+        part: MemorySink | None = None
         try:
-            part = None if at_url else _image(fields, event)
+            part = _image(fields, event)
         except ValueError as error:
-            raise self._unusable(f"the completed image {error}", bytes(event.skeleton)) from None
+            if not at_url:
+                raise self._unusable(
+                    f"the completed image {error}", bytes(event.skeleton)
+                ) from None
         created = fields.get("created_at")
         item = AnswerItem(
             part=part,
-            url=url if at_url else None,
+            url=url if part is None else None,
             revised_prompt=prompt if isinstance(prompt, str) else None,
         )
         return Answer(
@@ -179,7 +184,7 @@ class StreamDecoder:
 
     def _unusable(self, message: str, data: bytes) -> ProtocolError:
         return ProtocolError(
-            f"{message} (HTTP {self._status}). The call may have been billed; the first "
+            f"{redact(message, self._secret)} (HTTP {self._status}). The call may have been billed; the first "
             f"{min(len(data), MAX_ERROR_BYTES):,} bytes of the event are in .body",
             status=self._status,
             request_id=redact(self._headers.get("x-request-id"), self._secret),
@@ -189,7 +194,7 @@ class StreamDecoder:
 
 
 def _new_filter() -> Base64Filter:
-    return Base64Filter(MemorySink, ("b64_json",))
+    return Base64Filter(MemorySink, ("b64_json",), data_url_key="url")
 
 
 def _unknown(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -202,8 +207,10 @@ def _image(fields: Mapping[str, Any], event: Base64Filter) -> MemorySink:
     Raises:
         ValueError: What is wrong with it, as the end of a sentence.
     """
-    name = fields.get("b64_json")
+    name, url = fields.get("b64_json"), fields.get("url")
     value = event.values.get(name) if isinstance(name, str) else None
+    if value is None and isinstance(url, str) and url.startswith(_DATA):
+        value = event.values.get(url)
     if value is None:
         raise ValueError("has no b64_json")
     if value.error is not None or not isinstance(value.sink, MemorySink):

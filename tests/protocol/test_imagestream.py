@@ -123,6 +123,37 @@ def test_a_completed_image_at_a_url() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"b64_json": B64, "url": "https://e.org/a.png"},
+        {"url": f"data:image/png;base64,{B64}"},
+        {"b64_json": None, "url": f"data:image/png;base64,{B64}"},
+    ],
+)
+def test_a_completed_image_that_came_needs_no_download(fields: dict[str, Any]) -> None:
+    """An image beside its URL, or within it, is taken as it came."""
+    (answer,) = read([event({"type": "x.completed", **fields})])
+    assert isinstance(answer, Answer)
+    assert [(item.url, item.content) for item in answer.items] == [(None, IMAGE)]
+
+
+def test_a_broken_image_beside_its_url_can_be_downloaded() -> None:
+    """A URL stands in for an image that came broken."""
+    data = {"type": "x.completed", "b64_json": "!", "url": "https://e.org/a.png"}
+    (answer,) = read([event(data)])
+    assert isinstance(answer, Answer)
+    assert [(item.url, item.content) for item in answer.items] == [(data["url"], None)]
+
+
+def test_a_key_in_the_name_of_an_event_is_not_told() -> None:
+    """What a server echoes as the name of an event is blotted out of errors, too."""
+    reader = StreamDecoder(200, {}, max_event_bytes=99, secret=SECRET)
+    (item,) = reader.feed(f"event: {SECRET}\ndata: nope\n\n".encode())
+    assert SECRET not in f"{item} {reader.incomplete()}"
+    assert "*** is no JSON object" in str(item)
+
+
+@pytest.mark.parametrize(
     "data", [b"[DONE]", b"", b" ", b"{}", b'{"type":"x"}', b'{"type":"x","error":null}']
 )
 def test_what_says_nothing_is_ignored(data: bytes) -> None:
