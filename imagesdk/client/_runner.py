@@ -30,7 +30,7 @@ from imagesdk.client.downloads import Downloader
 from imagesdk.client.receiving import NewSink
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import CompletedImage, Deliver
-from imagesdk.errors import ConfigurationError
+from imagesdk.errors import ConfigurationError, InvalidImageError
 from imagesdk.limiters.base import CallTooLarge
 from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limit_group
 from imagesdk.models.requests import ImageRequest, StreamOptions
@@ -198,7 +198,7 @@ class Runner:
         """Check and split a request.
 
         Raises:
-            InvalidRequestError: It breaks a rule.
+            InvalidRequestError: It breaks a rule, or needs an image more often than it can be read.
             ConfigurationError: The server needs a model, and there is none.
         """
         await self.enter_loop()
@@ -211,6 +211,16 @@ class Runner:
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request)
         parts = split(request, most)
+        once = [entry for entry in inputs if not entry.file.source.replayable]
+        if once and len(parts) > 1:
+            raise InvalidImageError(
+                f"{once[0].file.field}: a stream that can be read only once was given for n={request.n}, "
+                f"which takes {len(parts)} requests; nothing was sent. Save it to a file and pass the "
+                f"path, or ask for at most {most}",
+                field=once[0].file.field,
+                value=request.n,
+                limit=most,
+            )
         judge(self.validate, inputs, find_problems(request, parts, family, inputs, stream))
         return _Prepared(
             request=request,
