@@ -91,6 +91,14 @@ class Call:
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
     waited: float = attrs.field(default=0.0, init=False)
     admitted_at: float | None = attrs.field(default=None, init=False)
+    timeouts: list[asyncio.Timeout] = attrs.field(factory=list, init=False)
+
+    @property
+    def out_of_time(self) -> bool:
+        """True if timeouts of its own have cancelled it, and nobody else has: it may go on a little."""
+        task = asyncio.current_task()
+        expired = sum(timeout.expired() for timeout in self.timeouts)
+        return task is not None and 0 < expired == task.cancelling()
 
     @property
     def counted_attempts(self) -> int:
@@ -192,6 +200,7 @@ class Pipeline:
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
         deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
         self._deadlines.add(deadline)
+        call.timeouts.append(deadline)
         try:
             async with deadline:
                 answer: Answer = await retry(self._attempt, call, ticket, deadline)
@@ -237,7 +246,8 @@ class Pipeline:
         failure: ImageSDKError
         try:
             longest = self.policy.attempt_timeout
-            async with nullcontext() if longest is None else asyncio.timeout(longest):
+            async with nullcontext() if longest is None else asyncio.timeout(longest) as timeout:
+                call.timeouts[1:] = () if timeout is None else (timeout,)
                 answer = await self._send(call, exchange)
         except ImageSDKError as error:
             failure = error
@@ -281,6 +291,17 @@ class Pipeline:
             limit_bytes=call.max_body_bytes,
             new_sink=call.new_sink,
             secret=self.secret,
+            cut_off=lambda: self._cut_off(call),
+        )
+
+    def _cut_off(self, call: Call) -> ImageSDKError | None:
+        """Return why an answer is read no further, None if it was the caller who cancelled it."""
+        if not call.out_of_time:
+            return None
+        if self.closed:
+            return ConfigurationError("the session was closed before the rest arrived")
+        return RequestTimeoutError(
+            "the rest did not arrive in time: raise timeout, or attempt_timeout", phase="receive"
         )
 
     def _record(self, call: Call, exchange: _Exchange, outcome: Outcome, error: str | None) -> None:

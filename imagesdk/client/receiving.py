@@ -13,7 +13,7 @@ from typing import Self, TypeAlias, TypeVar
 
 import attrs
 
-from imagesdk.errors import PayloadTooLargeError, TransportError
+from imagesdk.errors import ImageSDKError, PayloadTooLargeError, TransportError
 from imagesdk.protocol.decode import Answer, AnswerDecoder
 from imagesdk.protocol.parts import PartSink
 from imagesdk.sinks import FileSink
@@ -31,7 +31,12 @@ _IN_THREAD_BYTES = 256 * 1024
 
 
 async def receive_answer(
-    reply: Reply, *, limit_bytes: int, new_sink: NewSink, secret: str
+    reply: Reply,
+    *,
+    limit_bytes: int,
+    new_sink: NewSink,
+    secret: str,
+    cut_off: Callable[[], ImageSDKError | None] = lambda: None,
 ) -> Answer:
     """Return the answer that *reply* brings; its images go into sinks while they arrive.
 
@@ -40,6 +45,8 @@ async def receive_answer(
         limit_bytes: Most bytes of the body that are read, decompressed.
         new_sink: Makes the sink of an image.
         secret: The API key, blotted out of what an error keeps.
+        cut_off: Asked when the task is cancelled: why no more is read, if the images that are complete
+            are wanted all the same; None if they are not.
 
     Raises:
         TransportError: It broke off before an image was complete.
@@ -49,31 +56,46 @@ async def receive_answer(
     """
     async with _Files() as files:
         decoder = AnswerDecoder(
-            reply.status, reply.headers, new_sink=lambda: files.add(new_sink()), secret=secret
+            reply.status,
+            reply.headers,
+            new_sink=lambda: files.add(new_sink()),
+            secret=secret,
+            max_unpacked_bytes=limit_bytes,
         )
-        received, interrupted = 0, None
+        interrupted: ImageSDKError | None = None
+        is_cut_off = False
         try:
             try:
-                while piece := await reply.read():
-                    received += len(piece)
-                    if received > limit_bytes:
-                        raise too_large(reply, limit_bytes)
-                    for start in range(0, len(piece), _PIECE_BYTES):
-                        if start:
-                            await asyncio.sleep(0)
-                        decoder.feed(piece[start : start + _PIECE_BYTES])
-                        await files.write()
+                await _feed(decoder, reply, limit_bytes, files)
             except (TransportError, PayloadTooLargeError) as error:
                 interrupted = error
-            if received < _IN_THREAD_BYTES:
+            except asyncio.CancelledError:
+                if (interrupted := cut_off()) is None:
+                    raise
+                is_cut_off = True
+            if decoder.size_bytes < _IN_THREAD_BYTES:
                 answer = decoder.finish(interrupted)
             else:
                 answer = await asyncio.to_thread(decoder.finish, interrupted)
         except BaseException:
             decoder.discard()
+            if is_cut_off:  # and no image is complete
+                raise asyncio.CancelledError from None
             raise
         await files.write()
         return answer
+
+
+async def _feed(decoder: AnswerDecoder, reply: Reply, limit_bytes: int, files: _Files) -> None:
+    """Read *reply* to its end; see `receive_answer`."""
+    while piece := await reply.read():
+        if decoder.size_bytes + len(piece) > limit_bytes:
+            raise too_large(reply, limit_bytes)
+        for start in range(0, len(piece), _PIECE_BYTES):
+            if start:
+                await asyncio.sleep(0)
+            decoder.feed(piece[start : start + _PIECE_BYTES])
+            await files.write()
 
 
 async def receive_image(

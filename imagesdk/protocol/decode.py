@@ -17,7 +17,7 @@ import msgspec
 from imagesdk.errors import ImageSDKError, PayloadTooLargeError, ProtocolError
 from imagesdk.protocol.b64filter import Base64Filter, Base64Value
 from imagesdk.protocol.parts import MemorySink, PartSink
-from imagesdk.protocol.rawbody import ImageBody, ZipBody, body_kind
+from imagesdk.protocol.rawbody import MAX_UNPACKED_BYTES, ImageBody, ZipBody, body_kind
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 
 __all__ = ("Answer", "AnswerDecoder", "AnswerItem")
@@ -82,6 +82,10 @@ class AnswerDecoder:
         headers: Names in lower case.
         new_sink: Makes the sink of an image, when its first bytes are there.
         secret: The API key: blotted out of what an error keeps.
+        max_unpacked_bytes: Most that a zip archive may unpack to.
+
+    Attributes:
+        size_bytes: Bytes that were fed so far.
     """
 
     def __init__(
@@ -91,11 +95,14 @@ class AnswerDecoder:
         *,
         new_sink: Callable[[], PartSink] = MemorySink,
         secret: str = "",
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
+        self.size_bytes = 0
         self._status = status
         self._headers = headers
         self._new_sink = new_sink
         self._secret = secret
+        self._max_unpacked_bytes = max_unpacked_bytes
         self._head = bytearray()  # the whole body as long as it is small, then its begin
         self._reader: Base64Filter | ImageBody | ZipBody | None = None  # once it is not small
         self._named: dict[str, Base64Value] = {}  # values that stand in the skeleton by name
@@ -107,6 +114,7 @@ class AnswerDecoder:
         Raises:
             PayloadTooLargeError: There is too much beside the images. Pass it to `finish`.
         """
+        self.size_bytes += len(piece)
         if self._reader is not None:
             self._feed(self._reader, piece)
             return
@@ -163,7 +171,7 @@ class AnswerDecoder:
             case "image":
                 reader = ImageBody(self._new_sink)
             case "zip":
-                reader = ZipBody(self._new_sink)
+                reader = ZipBody(self._new_sink, max_unpacked_bytes=self._max_unpacked_bytes)
             case _:
                 reader = Base64Filter(self._new_sink, data_url_key="url")
         self._reader = reader

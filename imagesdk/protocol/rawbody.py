@@ -18,9 +18,9 @@ from imagesdk.protocol.parts import PartSink
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-__all__ = ("ImageBody", "ZipBody", "body_kind")
+__all__ = ("MAX_UNPACKED_BYTES", "ImageBody", "ZipBody", "body_kind")
 
-_MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
+MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
 _MAX_MEMBERS = 1000
 _PIECE_BYTES = 256 * 1024
 _ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
@@ -92,7 +92,7 @@ class ZipBody:
         self,
         new_sink: Callable[[], PartSink],
         *,
-        max_unpacked_bytes: int = _MAX_UNPACKED_BYTES,
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         self._new_sink = new_sink
         self._left_bytes = self._max_unpacked_bytes = max_unpacked_bytes

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import io
 import json
 import os
 import resource
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -249,6 +251,44 @@ async def test_an_attempt_that_takes_too_long_leaves_no_file(tmp_path: Path) -> 
         with pytest.raises(ImageSDKError, match="no answer within attempt_timeout"):
             await client.generate("a fox", n=2, save_to=tmp_path)
     assert await asyncio.to_thread(files_in, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0.2}, {"retry": RetryPolicy(1, attempt_timeout=0.2)}]
+)
+async def test_images_that_are_complete_outlive_a_timeout(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """When the time is up in the middle of an answer, the images that are complete are kept."""
+    async with session(Slow(body_of(*LARGE)[:900_000]), **options) as client:
+        with pytest.raises(PartialResultError, match="did not arrive in time") as caught:
+            await client.generate("a fox", n=2, save_to=tmp_path)
+    assert caught.value.may_be_billed
+    assert await asyncio.to_thread(files_in, tmp_path) == {"image-1.png": LARGE[0]}
+
+
+async def test_images_that_are_complete_outlive_the_session(tmp_path: Path) -> None:
+    """Closing the session in the middle of an answer keeps the images that are complete."""
+    transport = Slow(body_of(*LARGE)[:900_000])
+    client = session(transport)
+    task = asyncio.create_task(client.generate("a fox", n=2, save_to=tmp_path))
+    await transport.at_the_end.wait()
+    await client.aclose()
+    with pytest.raises(PartialResultError, match="the session was closed before the rest"):
+        await task
+    assert await asyncio.to_thread(files_in, tmp_path) == {"image-1.png": LARGE[0]}
+
+
+async def test_an_archive_unpacks_to_no_more_than_an_answer_may_have(tmp_path: Path) -> None:
+    """A zip archive that is small on the wire is unpacked up to the cap of answers only."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", SMALL[0])
+        archive.writestr("b", b"\x89PNG\r\n\x1a\n" + bytes(180 * 2**20))
+    async with session(ScriptedTransport([ScriptedAnswer(file.getvalue())])) as client:
+        with pytest.raises(PartialResultError, match="unpacks to more than 181,054,122 bytes"):
+            await client.generate("a fox", n=2, save_to=tmp_path)
+    assert await asyncio.to_thread(files_in, tmp_path) == {"image-1.png": SMALL[0]}
 
 
 async def test_cancelled_between_any_two_steps(tmp_path: Path) -> None:
