@@ -208,8 +208,7 @@ class StreamMethods:
         wanted = StreamOptions(partial_images=partial_images)
 
         async def run(deliver: Deliver) -> CompletedImage:
+            self._streams.add(stream)  # not before: one that is never used is not kept
             return await self._runner.stream(request, options, wanted, deliver)
 
-        stream = ImageStream(run, forget=self._streams.discard)
-        self._streams.add(stream)
-        return stream
+        return (stream := ImageStream(run, forget=self._streams.discard))

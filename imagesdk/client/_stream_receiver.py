@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 
 import attrs
 
@@ -22,6 +21,9 @@ __all__ = ("StreamReceiver",)
 
 _log = logging.getLogger("imagesdk")
 _BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbf")
+_BEGIN_BYTES = max(map(len, _BEGINNINGS))
+_PIECE_BYTES = 256 * 1024
+"""What is parsed at once on the event loop."""
 _END_WAIT = 0.25
 """Seconds for the end of a stream whose image is complete: then its connection can be used again."""
 _END_BYTES = 64 * 1024
@@ -49,10 +51,10 @@ class StreamReceiver:
             APIError: An error event.
             ProtocolError: The completed image cannot be used.
         """
-        if not _is_stream(reply):
-            reply = _Peeked(reply, await reply.read())
-            if not reply.first.lstrip().startswith(_BEGINNINGS):
-                return await self.pipeline.collect(call, reply)
+        begin = await _begin(reply)
+        reply = _Peeked(reply, begin)
+        if not _is_stream(reply, begin):
+            return await self.pipeline.collect(call, reply)
         decoder = StreamDecoder(
             reply.status,
             reply.headers,
@@ -66,18 +68,23 @@ class StreamReceiver:
             while more:
                 piece = await reply.read()
                 more = bool(piece)
-                for item in decoder.feed(piece) if piece else decoder.finish():
-                    if isinstance(item, Answer):
-                        await _read_end(reply)
-                        return item
-                    await self._take(call, item)
+                for start in range(0, len(piece) or 1, _PIECE_BYTES):
+                    if start:  # what was compressed may be long
+                        await asyncio.sleep(0)
+                    part = piece[start : start + _PIECE_BYTES]
+                    for item in decoder.feed(part) if part else decoder.finish():
+                        if isinstance(item, Answer):
+                            await _read_end(call, reply)
+                            return item
+                        await self._take(call, item)
         except TransportError as error:
             if not call.begun:
                 raise
             why, broken = str(error), error
         incomplete: StreamIncompleteError = decoder.incomplete(why)
         incomplete.partial = self._last
-        raise incomplete from broken
+        # Its frames hold the raw stream, in which a server may echo the key.
+        raise incomplete from (broken and broken.with_traceback(None))
 
     async def _take(self, call: Call, item: StreamItem) -> None:
         if not isinstance(item, PartialItem):
@@ -104,8 +111,19 @@ class StreamReceiver:
         await self.deliver(self._last)
 
 
-def _is_stream(reply: Reply) -> bool:
-    return reply.headers.get("content-type", "").startswith("text/event-stream")
+async def _begin(reply: Reply) -> bytes:
+    """Return the first bytes of a body, enough to tell what it is; white space before them is dropped."""
+    begin = b""
+    while len(begin) < _BEGIN_BYTES and (piece := await reply.read()):
+        begin = (begin + piece).lstrip()
+    return begin
+
+
+def _is_stream(reply: Reply, begin: bytes) -> bool:
+    """Tell a stream from a document, whatever the server calls it."""
+    if reply.headers.get("content-type", "").startswith("text/event-stream"):
+        return not begin.startswith((b"{", b"["))
+    return begin.startswith(_BEGINNINGS)
 
 
 @attrs.define
@@ -131,10 +149,15 @@ class _Peeked:
         return self.first
 
 
-async def _read_end(reply: Reply) -> None:
+async def _read_end(call: Call, reply: Reply) -> None:
     """Read what is left of a stream, if it is little and near."""
     left = _END_BYTES
-    with suppress(TransportError, TimeoutError):
+    try:
         async with asyncio.timeout(_END_WAIT):
             while left > 0 and (piece := await reply.read()):
                 left -= len(piece)
+    except (TransportError, TimeoutError):
+        pass
+    except asyncio.CancelledError:
+        if not call.out_of_time:  # the image is there: a deadline comes too late
+            raise

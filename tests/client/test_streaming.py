@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import pickle
 import re
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -307,6 +309,7 @@ def test_a_stream_that_ends_early(cut: int, clean: bool) -> None:  # noqa: FBT00
         assert error.may_be_billed
         assert [a.outcome for a in error.attempts] == ["unusable"]
         assert isinstance(error.__cause__, ResponseInterruptedError) is not clean
+        assert getattr(error.__cause__, "__traceback__", None) is None  # it holds the raw stream
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
         assert (copy.partial.index, copy.partial.bytes) == (error.partial.index, got[-1].bytes)
 
@@ -419,6 +422,84 @@ def test_the_end_of_a_finished_stream_is_not_waited_for() -> None:
             assert widths(await collect(images.stream_generate("a fox"))) == [24]
             assert asyncio.get_running_loop().time() < 1
             assert transport.open == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_completed_image_outlives_its_timeout(cancel: bool) -> None:  # noqa: FBT001
+    """A deadline that passes while the end of the stream is awaited does not cost the image."""
+
+    async def main() -> None:
+        size = len(LAST)
+        answer = sse(LAST + b": ping\n\n", chunk_bytes=size, chunk_delay=99)
+        images, transport = session([answer], timeout=0.1)
+        async with images:
+            stream = images.stream_generate("a fox")
+            if cancel:
+                async with stream:
+                    await asyncio.sleep(0.01)
+                assert transport.open == 0
+            else:
+                assert widths(await collect(stream)) == [24]
+
+    run(main)
+
+
+def test_streams_that_are_never_used_are_not_kept() -> None:
+    """A session does not hold on to the inputs of streams that nobody began."""
+
+    async def main() -> None:
+        images, transport = session([])
+        async with images:
+            unused = weakref.ref(images.stream_generate("a fox"))
+            gc.collect()
+            assert unused() is None
+        assert transport.requests == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("headers", [{}, SSE])
+@pytest.mark.parametrize("chunk_bytes", [1, 3, 9])
+def test_what_an_answer_is_shows_in_its_first_bytes(
+    headers: dict[str, str], chunk_bytes: int
+) -> None:
+    """Streams and documents are told apart whatever the server calls them, in any pieces."""
+
+    async def main() -> None:
+        data = {"data": [{"b64_json": base64.b64encode(picture(5)).decode()}]}
+        script = [
+            ScriptedAnswer(body, headers=headers, chunk_bytes=chunk_bytes)
+            for body in (b"\n\n" + LAST, data, b"\n " + json.dumps(data).encode())
+        ]
+        images, _ = session(script)
+        async with images:
+            got = [await collect(images.stream_generate("a fox")) for _ in script]
+        assert [widths(events) for events in got] == [[24], [5], [5]]
+
+    run(main)
+
+
+def test_a_long_piece_is_parsed_in_parts() -> None:
+    """The loop turns while a piece that was short before it was decompressed is parsed."""
+
+    async def main() -> None:
+        body = b":\n" * 1_000_000 + LAST
+        images, _ = session([sse(body, chunk_bytes=len(body))])
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with images:
+            turning = asyncio.create_task(turn())
+            assert widths(await collect(images.stream_generate("a fox"))) == [24]
+            turning.cancel()
+        assert turns >= len(body) // 2**18
 
     run(main)
 
