@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import attrs
 
 from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client.receiving import PIECE_BYTES, give_way
 from imagesdk.client.results import Image
 from imagesdk.client.streaming import Deliver, PartialImage
 from imagesdk.errors import StreamIncompleteError, TransportError
@@ -22,8 +23,6 @@ __all__ = ("StreamReceiver",)
 _log = logging.getLogger("imagesdk")
 _BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbf")
 _BEGIN_BYTES = max(map(len, _BEGINNINGS))
-_PIECE_BYTES = 256 * 1024
-"""What is parsed at once on the event loop."""
 _END_WAIT = 0.25
 """Seconds for the end of a stream whose image is complete: then its connection can be used again."""
 _END_BYTES = 64 * 1024
@@ -64,14 +63,13 @@ class StreamReceiver:
         why = "it ended early"
         broken: TransportError | None = None
         try:
-            more = True
+            more, kept_since = True, None
             while more:
                 piece = await reply.read()
                 more = bool(piece)
-                for start in range(0, len(piece) or 1, _PIECE_BYTES):
-                    if start:  # what was compressed may be long
-                        await asyncio.sleep(0)
-                    part = piece[start : start + _PIECE_BYTES]
+                for start in range(0, len(piece) or 1, PIECE_BYTES):
+                    kept_since = await give_way(kept_since, now=start > 0)
+                    part = piece[start : start + PIECE_BYTES]
                     for item in decoder.feed(part) if part else decoder.finish():
                         if isinstance(item, Answer):
                             await _read_end(call, reply)
@@ -113,9 +111,10 @@ class StreamReceiver:
 
 async def _begin(reply: Reply) -> bytes:
     """Return the first bytes of a body, enough to tell what it is; white space before them is dropped."""
-    begin = b""
+    begin, kept_since = b"", None
     while len(begin) < _BEGIN_BYTES and (piece := await reply.read()):
         begin = (begin + piece).lstrip()
+        kept_since = await give_way(kept_since)
     return begin
 
 

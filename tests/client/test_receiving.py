@@ -167,6 +167,24 @@ async def test_the_loop_is_free_within_a_large_piece(tmp_path: Path) -> None:
             other.cancel()
 
 
+async def test_the_loop_is_free_though_reading_never_waits() -> None:
+    """The loop turns while an answer that is unpacked faster than it is read is taken in."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with session(Slow(b'{"x": [', *[b'"",' * 80_000] * 4, b'""]}', b"")) as client:
+        turning = asyncio.create_task(turn())
+        with pytest.raises(ProtocolError, match="holds no images"):
+            await client.generate("a fox")
+        turning.cancel()
+    assert turns >= 4
+
+
 async def outcome_of(answer: ScriptedAnswer, folder: Path) -> ImageSDKError | None:
     """Make a call for two images and return its error."""
     async with session(ScriptedTransport([answer]), retry=ONCE) as client:
