@@ -23,6 +23,9 @@ from imagesdk.sinks import FileSink, Folder
 
 __all__ = ("Delivery", "FetchFile")
 
+_AT_ONCE = 32
+"""Downloads of one call side by side: each has a connection and an open file."""
+
 FetchFile: TypeAlias = Callable[[str, datetime | None, Callable[[], FileSink]], Awaitable[FileSink]]
 """Downloads the image at a URL; see `imagesdk.client.downloads.Downloader.fetch`."""
 
@@ -77,9 +80,14 @@ class Delivery:
         if self.folder is None:
             return answers, ()
         good = [answer for answer in answers if isinstance(answer, Answer)]
+        room = asyncio.Semaphore(_AT_ONCE)
         outcomes = iter(
             await asyncio.gather(
-                *(self._file_of(item, a.created, self.folder) for a in good for item in a.items),
+                *(
+                    self._file_of(item, a.created, self.folder, room)
+                    for a in good
+                    for item in a.items
+                ),
             )
         )
         parts = [[next(outcomes) for _ in answer.items] for answer in good]
@@ -108,7 +116,7 @@ class Delivery:
         return file
 
     async def _file_of(
-        self, item: AnswerItem, created: int | None, folder: Folder
+        self, item: AnswerItem, created: int | None, folder: Folder, room: asyncio.Semaphore
     ) -> PartSink | ImageSDKError | None:
         """Return what took an image; an error for one whose download failed."""
         if isinstance(item.part, MemorySink):  # the completed image of a stream
@@ -119,9 +127,10 @@ class Delivery:
         if item.part is not None or item.url is None:
             return item.part
         try:
-            return await self.fetch(
-                item.url, expiry(item.url, created), lambda: self._new_file(folder)
-            )
+            async with room:
+                return await self.fetch(
+                    item.url, expiry(item.url, created), lambda: self._new_file(folder)
+                )
         except ImageSDKError as error:
             return error
 

@@ -212,3 +212,21 @@ async def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
         assert await image.read() is await image.read()
     assert image.path is None
     assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+
+async def test_downloads_are_bounded(tmp_path: Path) -> None:
+    """However many URLs a server names, few are open at once."""
+    most = 0
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        nonlocal most
+        most = max(most, transport.open + 1)
+        if request.method == "POST":
+            return linked(*(f"/{number}" for number in range(100)))
+        return ScriptedAnswer(PNG, delay=0.001)
+
+    transport = ScriptedTransport(answer)
+    async with ImageSession(base_url="http://server/v1", transport=transport) as images:
+        result = await images.generate("a", save_to=tmp_path)
+    assert len(result.data) == 100
+    assert 1 < most <= 32
