@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -29,7 +31,7 @@ from imagesdk.errors import (
 )
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.multipart import MultipartBody, Source
-from imagesdk.transport.base import Progress, Reply
+from imagesdk.transport.base import Progress
 
 __all__ = ("AiohttpTransport",)
 
@@ -54,33 +56,16 @@ class AiohttpTransport:
         self._owned = client_session is None
         self._closed = False
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self,
         request: WireRequest,
         *,
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> _Exchange:
         """Send one request; see `imagesdk.transport.base.Transport.send`."""
-        body = _BodyPayload(request.body, progress) if request.body is not None else None
-        outcome = await self._open(request, body, credentials, connect_timeout)
-        if isinstance(outcome, Exception):
-            # Raised outside of the handler: nothing of aiohttp's is in its context.
-            source_failed = body.failure if body is not None else None
-            raise source_failed or _translate(outcome, progress.phase, request)
-        response = outcome
-        if body is not None:
-            body.answered(response.status)
-        try:
-            yield _AiohttpReply(response, request)
-        finally:
-            # A connection with bytes that were not read, or not sent because the server did not
-            # wait for them, cannot be used again; close() drops it, and stops the upload.
-            # https://www.rfc-editor.org/rfc/rfc9112#section-9.5 (read 2026-11-21)
-            whole = response.content.is_eof() and (body is None or body.written)
-            response.release() if whole else response.close()
+        return _Exchange(self, request, credentials, progress, connect_timeout)
 
     async def aclose(self) -> None:
         """Send nothing any more, and close the session, unless it was borrowed."""
@@ -89,31 +74,17 @@ class AiohttpTransport:
             session, self._session = self._session, None
             await session.close()
 
-    async def _open(
-        self,
-        request: WireRequest,
-        body: _BodyPayload | None,
-        credentials: Mapping[str, str],
-        connect_timeout: float | None,
-    ) -> aiohttp.ClientResponse | Exception:
+    def open_session(self) -> aiohttp.ClientSession:
+        """Return the session, made at its first use.
+
+        Raises:
+            ConfigurationError: The transport is closed.
+        """
         if self._closed:
             raise ConfigurationError("the session is closed; a closed session sends nothing")
         if self._session is None:
             self._session = _make_session()
-        try:
-            return await self._session.request(
-                request.method,
-                _exact_url(request.path),
-                headers={**request.headers, **credentials},
-                data=body,
-                allow_redirects=False,
-                raise_for_status=False,
-                timeout=_TIMEOUT
-                if connect_timeout is None
-                else aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
-            )
-        except Exception as error:  # noqa: BLE001 - the caller turns each into one of ours
-            return error
+        return self._session
 
 
 def _make_session() -> aiohttp.ClientSession:
@@ -157,13 +128,21 @@ class _BodyPayload(Payload):
         return f"<body of {self.size} bytes>"
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the whole body, made afresh from its sources."""
+        """Write the whole body, as aiohttp's abstract class asks."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the whole body, made afresh from its sources; its length is always exact."""
+        del content_length
         self._progress.phase = "send"
-        unread = _watch(writer)
+        unread: Callable[[], bool] | None = None
         for segment in self._body.segments:
             if isinstance(segment, bytes):
                 await writer.write(segment)
             else:
+                unread = unread or _watch(writer)
                 await self._write_source(writer, segment, unread)
             if self._refused:
                 return
@@ -196,13 +175,6 @@ class _BodyPayload(Payload):
             self.failure = error
             raise
 
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        """Write the body; its length is always exact."""
-        del content_length
-        await self.write(writer)
-
 
 def _watch(writer: AbstractStreamWriter) -> Callable[[], bool]:
     """Return what tells whether something has arrived that the event loop has not read yet."""
@@ -215,14 +187,70 @@ def _watch(writer: AbstractStreamWriter) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-class _AiohttpReply:
-    """An answer of aiohttp."""
+class _Exchange:
+    """One request on its way, and then its answer: the `imagesdk.transport.base.Reply`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: WireRequest) -> None:
-        self._response = response
+    status: int
+    headers: Mapping[str, str]
+    _response: aiohttp.ClientResponse
+
+    def __init__(
+        self,
+        transport: AiohttpTransport,
+        request: WireRequest,
+        credentials: Mapping[str, str],
+        progress: Progress,
+        connect_timeout: float | None,
+    ) -> None:
+        self._transport = transport
         self._request = request
-        self.status = response.status
-        self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
+        self._credentials = credentials
+        self._progress = progress
+        self._timeout = (
+            _TIMEOUT
+            if connect_timeout is None
+            else aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        )
+        self._body = None if request.body is None else _BodyPayload(request.body, progress)
+
+    async def __aenter__(self) -> Self:
+        session = self._transport.open_session()
+        request, body = self._request, self._body
+        try:
+            response = await session.request(
+                request.method,
+                _exact_url(request.path),
+                headers={**request.headers, **self._credentials},
+                data=body,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=self._timeout,
+            )
+        except Exception as error:  # noqa: BLE001 - turned into one of ours below
+            outcome = error
+        else:
+            self._response = response
+            self.status = response.status
+            self.headers = {name.lower(): value for name, value in response.headers.items()}
+            if body is not None:
+                body.answered(self.status)
+            return self
+        # Raised outside of the handler: nothing of aiohttp's is in its context.
+        source_failed = body.failure if body is not None else None
+        raise source_failed or _translate(outcome, self._progress.phase, request)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # An answer that arrived whole has given its connection back. One with bytes that were not
+        # read, or not sent because the server did not wait for them, cannot be used again;
+        # close() drops it, and stops the upload.
+        # https://www.rfc-editor.org/rfc/rfc9112#section-9.5 (read 2026-11-21)
+        if not self._response.closed or not (self._body is None or self._body.written):
+            self._response.close()
 
     async def read(self) -> bytes:
         """Return the next piece of the body."""
@@ -240,9 +268,9 @@ def _translate(
 ) -> ImageSDKError:
     """Return our exception for one that came out of aiohttp."""
     ours = _ours(error, phase, request.path.partition("?")[0], status)
+    error.__traceback__ = error.__context__ = None
     if not isinstance(error, aiohttp.ClientResponseError):  # its repr shows the request's headers
-        ours.__cause__ = error.with_traceback(None)
-        error.__context__ = None
+        ours.__cause__ = error
     return ours
 
 
