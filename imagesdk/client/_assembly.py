@@ -219,7 +219,7 @@ def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequenc
     Raises:
         InvalidRequestError: The first problem, with the others as notes.
     """
-    if validate == "off":
+    if validate == "off" or not (problems or inputs):
         return
     unreadable = [entry.problem for entry in inputs if entry.problem is not None]
     messages = (*(str(error) for error in unreadable), *(p.message for p in problems))
@@ -265,16 +265,19 @@ def wire_request(
         )
     key = secrets.token_hex(16)  # names this request, and parts its form
     try:
-        wire = encode(part, family, files, boundary=key, stream=stream)
+        return encode(
+            part,
+            family,
+            files,
+            boundary=key,
+            stream=stream,
+            base_url=f"{endpoint.base_url}/",
+            own_headers={"Idempotency-Key": key, **own_headers},
+        )
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(
             f"the request holds a value that cannot be sent: {error}", field="extra_body"
         ) from None
-    own = {"Idempotency-Key": key, **own_headers}
-    given = {name.lower() for name in wire.headers}
-    headers = {k: v for k, v in own.items() if k.lower() not in given} | dict(wire.headers)
-    url = f"{endpoint.base_url}/{wire.path}"
-    return WireRequest(method=wire.method, path=url, headers=headers, body=wire.body)
 
 
 def join(
@@ -344,7 +347,7 @@ def _response(
     answers: Sequence[Answer], attempts: tuple[Attempt, ...], fetch: Fetch
 ) -> ImagesResponse:
     first = answers[0]
-    data = tuple(
+    data = [
         Image(
             url=item.url,
             revised_prompt=item.revised_prompt,
@@ -356,12 +359,12 @@ def _response(
         )
         for answer in answers
         for item in answer.items
-    )
+    ]
     told = [answer.fields.get("usage") for answer in answers]
     usages = [usage for usage in told if isinstance(usage, Mapping)]
     return ImagesResponse(
         created=first.created,
-        data=data,
+        data=tuple(data),
         usage=_sum(usages) if usages else None,
         background=first.fields.get("background"),
         output_format=first.fields.get("output_format"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -129,11 +129,10 @@ Receive: TypeAlias = Callable[[Call, Reply], Awaitable[Answer]]
 
 
 @attrs.define
-class _Exchange:
+class _Exchange(Progress):
     """What is known of one attempt while it runs."""
 
-    started: float
-    progress: Progress = attrs.field(factory=Progress)
+    started: float = 0.0
     status: int | None = None
     request_id: str | None = None
 
@@ -177,10 +176,6 @@ class Pipeline:
             ImageSDKError: It failed for good, with ``attempts`` filled in.
             CallTooLarge: The limit has become lower than what it asks for: it must be split.
         """
-
-        def on_queued(position: int, wait: float, reason: Reason) -> None:
-            self._emit(call, Queued, cost=call.cost, position=position, wait=wait, reason=reason)
-
         ticket = self.limiter.ticket(
             call.cost,
             input_images=call.input_images,
@@ -189,12 +184,12 @@ class Pipeline:
             max_wait=call.max_wait,
             slots=self.slots,
             place=call.place,
-            on_queued=None if self.on_event is None else on_queued,
+            on_queued=None if self.on_event is None else partial(self._emit_queued, call),
         )
         retry = retrying(
             self.policy,
             call,
-            lambda error, delay: self._before_retry(call, error, delay),
+            partial(self._before_retry, call),
             self.limiter.retry_quota,
         )
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
@@ -234,30 +229,32 @@ class Pipeline:
             now = loop.time()
             if call.admitted_at is None:
                 call.admitted_at = now
-                deadline.reschedule(None if call.timeout is None else now + call.timeout)
+                if call.timeout is not None or call.max_wait is not None:
+                    deadline.reschedule(None if call.timeout is None else now + call.timeout)
             call.waited += now - queued_at
             if self.on_event is not None:
                 self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
-            return await self._exchange(call, ticket)
+            return await self._exchange(call, ticket, _Exchange(started=now))
 
-    async def _exchange(self, call: Call, ticket: Ticket) -> Answer:
+    async def _exchange(self, call: Call, ticket: Ticket, exchange: _Exchange) -> Answer:
         """Send the request, read the answer, and record how it went."""
-        exchange = _Exchange(asyncio.get_running_loop().time())
         failure: ImageSDKError
+        longest = self.policy.attempt_timeout
         try:
-            longest = self.policy.attempt_timeout
-            async with nullcontext() if longest is None else asyncio.timeout(longest) as timeout:
-                call.timeouts[1:] = () if timeout is None else (timeout,)
+            if longest is None:
                 answer = await self._send(call, exchange)
+            else:
+                async with asyncio.timeout(longest) as timeout:
+                    call.timeouts[1:] = (timeout,)
+                    answer = await self._send(call, exchange)
         except ImageSDKError as error:
             failure = error
         except TimeoutError:  # the attempt's own
             failure = RequestTimeoutError(
-                f"no answer within attempt_timeout, {self.policy.attempt_timeout:g} s",
-                phase=exchange.progress.phase,
+                f"no answer within attempt_timeout, {longest:g} s", phase=exchange.phase
             )
         except asyncio.CancelledError:  # the call's deadline, or the caller's wish
-            sent = exchange.progress.phase == "receive"
+            sent = exchange.phase == "receive"
             self._record(call, exchange, "still_running" if sent else "not_sent", "cancelled")
             raise
         else:
@@ -265,17 +262,15 @@ class Pipeline:
             ticket.headers = answer.headers
             return answer
         finally:
-            ticket.sent = exchange.progress.phase == "receive"
-            ticket.sent_at = exchange.progress.sent_at
+            ticket.sent = exchange.phase == "receive"
+            ticket.sent_at = exchange.sent_at
         self._record(call, exchange, classify(failure), str(failure))
         # The frames below hold the raw answer, in which a server may echo the key.
         failure.__context__ = None
         raise failure.with_traceback(None)
 
     async def _send(self, call: Call, exchange: _Exchange) -> Answer:
-        sending = self.transport.send(
-            call.wire, credentials=self.credentials, progress=exchange.progress
-        )
+        sending = self.transport.send(call.wire, credentials=self.credentials, progress=exchange)
         async with sending as reply:
             status, headers = reply.status, reply.headers
             exchange.status, exchange.request_id = status, headers.get("x-request-id")
@@ -284,9 +279,9 @@ class Pipeline:
                 raise refusal(status, headers, bytes(body), secret=self.secret)
             return await (call.receive or self.collect)(call, reply)
 
-    async def collect(self, call: Call, reply: Reply) -> Answer:
+    def collect(self, call: Call, reply: Reply) -> Awaitable[Answer]:
         """Read an answer that is one document."""
-        return await receive_answer(
+        return receive_answer(
             reply,
             limit_bytes=call.max_body_bytes,
             new_sink=call.new_sink,
@@ -404,6 +399,9 @@ class Pipeline:
                 f"{attempt.error}{bill}"
             )
         return final
+
+    def _emit_queued(self, call: Call, position: int, wait: float, reason: Reason) -> None:
+        self._emit(call, Queued, cost=call.cost, position=position, wait=wait, reason=reason)
 
     def _emit_failed(self, call: Call, error: BaseException) -> None:
         self._emit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -30,10 +30,10 @@ from imagesdk.client.downloads import Downloader
 from imagesdk.client.receiving import NewSink
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import CompletedImage, Deliver
-from imagesdk.errors import ConfigurationError, InvalidImageError
+from imagesdk.errors import ConfigurationError, ImageSDKError, InvalidImageError
 from imagesdk.limiters.base import CallTooLarge
 from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limit_group
-from imagesdk.models.requests import ImageRequest, StreamOptions
+from imagesdk.models.requests import ImageRequest, StreamOptions, file_fields
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.parts import MemorySink
@@ -45,30 +45,19 @@ _BODY_BYTES_AN_IMAGE = MAX_BYTES_AN_IMAGE * 4 // 3  # in base64
 _BODY_OVERHEAD_BYTES = 2 * 1024 * 1024
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class _Prepared:
-    """A request that was checked, with what all of its parts have in common."""
+    """A request that was checked: what its parts have in common, and the calls that they took so far."""
 
     request: ImageRequest
     parts: Sequence[ImageRequest]
     family: ModelFamily
     files: Sequence[InputFile]
+    input_images: int
     scope: str
     options: CallOptions
     stream: StreamOptions | None = None
-
-    @property
-    def references(self) -> int:
-        """Number of reference images that each part carries."""
-        return sum(file.field == "image" for file in self.files)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Sending:
-    """The parts of one request on their way, and the calls that they took so far."""
-
-    prepared: _Prepared
-    new_sink: NewSink
+    new_sink: NewSink = MemorySink
     calls: list[Call] = attrs.field(factory=list)
 
 
@@ -92,7 +81,7 @@ class Runner:
     pipeline: Pipeline
     downloader: Downloader
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
-    _user_agent: str = attrs.field(default="", init=False)
+    _own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
     _calls: int = attrs.field(default=0, init=False)
 
     async def enter_loop(self) -> None:
@@ -111,9 +100,9 @@ class Runner:
             )
         if self.pipeline.closed:
             raise ConfigurationError("the session is closed; make a new one")
-        if not self._user_agent:
+        if not self._own_headers:
             version = await asyncio.to_thread(metadata.version, "imagesdk")
-            self._user_agent = f"imagesdk/{version}"
+            self._own_headers = {"User-Agent": f"imagesdk/{version}"}
 
     def scope(self, model: str | None) -> str:
         """Return what the server limits by itself: a family of models, or everything."""
@@ -128,13 +117,19 @@ class Runner:
             ImageSDKError: As `imagesdk.ImageSession.generate` does.
         """
         prepared = await self._prepare(request, options)
-        async with Delivery(options.save_to, self.downloader.fetch) as delivery:
-            sending = _Sending(prepared=prepared, new_sink=delivery.new_sink)
-            answers, unsaved = await delivery.finish(await self._send_all(sending, prepared.parts))
+        answers: Sequence[Answer | BaseException]
+        unsaved: Sequence[ImageSDKError] = ()
+        if options.save_to is None:
+            answers = await self._send_all(prepared, prepared.parts)
+        else:
+            async with Delivery(options.save_to, self.downloader.fetch) as delivery:
+                prepared.new_sink = delivery.new_sink
+                sent = await self._send_all(prepared, prepared.parts)
+                answers, unsaved = await delivery.finish(sent)
         return join(
             images_asked(prepared.request),
             answers,
-            tuple(attempt for call in sending.calls for attempt in call.attempts),
+            tuple([attempt for call in prepared.calls for attempt in call.attempts]),
             fetch=self._fetch,
             keep_partial=options.partial == "return",
             unsaved=unsaved,
@@ -142,29 +137,28 @@ class Runner:
 
     async def _send_all(
         self,
-        sending: _Sending,
+        prepared: _Prepared,
         parts: Sequence[ImageRequest],
         place: Any = None,  # noqa: ANN401 - the limiter's own
     ) -> list[Answer | BaseException]:
         """Send parts side by side; return their answers, or why there is none, in order."""
         if len(parts) == 1:  # no task of its own: it would take 26 us
-            return await self._send(sending, parts[0], place)
-        several = await asyncio.gather(*(self._send(sending, part, place) for part in parts))
+            return await self._send(prepared, parts[0], place)
+        several = await asyncio.gather(*(self._send(prepared, part, place) for part in parts))
         return [answer for answers in several for answer in answers]
 
     async def _send(
         self,
-        sending: _Sending,
+        prepared: _Prepared,
         part: ImageRequest,
         place: Any,  # noqa: ANN401
     ) -> list[Answer | BaseException]:
         """Send one part; in several, if the server takes fewer images by now."""
-        call = self._call(part, sending.prepared, place, sending.new_sink)
-        sending.calls.append(call)
+        call = self._call(part, prepared, place)
         try:
             return [await self.pipeline.run(call)]
         except CallTooLarge as now:  # the server's limit is lower than was thought
-            return await self._send_all(sending, split(part, now.limit), call.place)
+            return await self._send_all(prepared, split(part, now.limit), call.place)
         except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
             return [error]
 
@@ -182,7 +176,8 @@ class Runner:
         """
         prepared = await self._prepare(request, options, stream)
         async with Delivery(options.save_to, self.downloader.fetch) as delivery:
-            call = self._call(prepared.parts[0], prepared, None, delivery.new_sink)
+            prepared.new_sink = delivery.new_sink
+            call = self._call(prepared.parts[0], prepared, None)
             call.receive = StreamReceiver(pipeline=self.pipeline, deliver=deliver)
             answer = await self.pipeline.run(call)
             answers, unsaved = await delivery.finish([answer])
@@ -209,7 +204,7 @@ class Runner:
         family = family_of(request.model, self.profile)
         scope = self.scope(request.model)
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
-        inputs = await resolve_inputs(request)
+        inputs = await resolve_inputs(request) if file_fields(type(request)) else []
         parts = split(request, most)
         once = [entry for entry in inputs if not entry.file.source.replayable]
         if once and len(parts) > 1:
@@ -227,6 +222,7 @@ class Runner:
             parts=parts,
             family=family,
             files=[entry.file for entry in inputs],
+            input_images=sum([entry.file.field == "image" for entry in inputs]),
             scope=scope,
             options=options,
             stream=stream,
@@ -237,26 +233,24 @@ class Runner:
         part: ImageRequest,
         prepared: _Prepared,
         place: Any,  # noqa: ANN401 - the limiter's own
-        new_sink: NewSink,
     ) -> Call:
         """Encode one part, and number it."""
-        own_headers = {"User-Agent": self._user_agent}
         wire = wire_request(
             part,
             prepared.family,
             prepared.files,
             self.endpoint,
-            own_headers,
+            self._own_headers,
             stream=prepared.stream,
         )
         self._calls += 1
         cost, options = images_asked(part), prepared.options
-        return Call(
+        call = Call(
             number=self._calls,
             endpoint=part.endpoint,
             model=part.model,
             cost=cost,
-            input_images=prepared.references,
+            input_images=prepared.input_images,
             scope=prepared.scope,
             place=place,
             wire=wire,
@@ -265,8 +259,10 @@ class Runner:
             priority=options.priority,
             max_body_bytes=cost * _BODY_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
             max_pause=self.pipeline.limiter.max_pause,
-            new_sink=new_sink,
+            new_sink=prepared.new_sink,
         )
+        prepared.calls.append(call)
+        return call
 
     async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
         """Download an image, while the session is open."""

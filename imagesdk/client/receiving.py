@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
-
-import attrs
+from typing import TypeAlias, TypeVar
 
 from imagesdk.errors import ImageSDKError, PayloadTooLargeError, TransportError
 from imagesdk.protocol.decode import Answer, AnswerDecoder
@@ -63,39 +60,50 @@ async def receive_answer(
         ProtocolError: No image can be read from it.
         APIError: It is an error object, in spite of its status.
     """
-    async with _Files() as files:
-        decoder = AnswerDecoder(
-            reply.status,
-            reply.headers,
-            new_sink=lambda: files.add(new_sink()),
-            secret=secret,
-            max_unpacked_bytes=limit_bytes,
-        )
-        interrupted: ImageSDKError | None = None
-        is_cut_off = False
+    files: list[FileSink] = []
+
+    def new_part() -> PartSink:
+        sink = new_sink()
+        if isinstance(sink, FileSink):
+            files.append(sink)
+        return sink
+
+    decoder = AnswerDecoder(
+        reply.status,
+        reply.headers,
+        new_sink=new_part,
+        secret=secret,
+        max_unpacked_bytes=limit_bytes,
+    )
+    interrupted: ImageSDKError | None = None
+    is_cut_off = False
+    try:
         try:
-            try:
-                await _feed(decoder, reply, limit_bytes, files)
-            except (TransportError, PayloadTooLargeError) as error:
-                interrupted = error
-            except asyncio.CancelledError:
-                if (interrupted := cut_off()) is None:
-                    raise
-                is_cut_off = True
-            if decoder.size_bytes < _IN_THREAD_BYTES:
-                answer = decoder.finish(interrupted)
-            else:
-                answer = await asyncio.to_thread(decoder.finish, interrupted)
-        except BaseException:
-            decoder.discard()
-            if is_cut_off:  # and no image is complete
-                raise asyncio.CancelledError from None
-            raise
-        await files.write()
-        return answer
+            await _feed(decoder, reply, limit_bytes, files)
+        except (TransportError, PayloadTooLargeError) as error:
+            interrupted = error
+        except asyncio.CancelledError:
+            if (interrupted := cut_off()) is None:
+                raise
+            is_cut_off = True
+        if decoder.size_bytes < _IN_THREAD_BYTES:
+            answer = decoder.finish(interrupted)
+        else:
+            answer = await asyncio.to_thread(decoder.finish, interrupted)
+        if files:
+            await _write(files)
+    except BaseException:
+        decoder.discard()
+        await close_files(files)
+        if is_cut_off:  # and no image is complete
+            raise asyncio.CancelledError from None
+        raise
+    return answer
 
 
-async def _feed(decoder: AnswerDecoder, reply: Reply, limit_bytes: int, files: _Files) -> None:
+async def _feed(
+    decoder: AnswerDecoder, reply: Reply, limit_bytes: int, files: Sequence[FileSink]
+) -> None:
     """Read *reply* to its end; see `receive_answer`."""
     kept_since: float | None = None
     while piece := await reply.read():
@@ -104,7 +112,8 @@ async def _feed(decoder: AnswerDecoder, reply: Reply, limit_bytes: int, files: _
         for start in range(0, len(piece), PIECE_BYTES):
             kept_since = await give_way(kept_since, now=start > 0)
             decoder.feed(piece[start : start + PIECE_BYTES])
-            await files.write()
+            if files:
+                await _write(files)
 
 
 async def receive_image(
@@ -116,18 +125,28 @@ async def receive_image(
         TransportError: It broke off.
         PayloadTooLargeError: It is longer than *limit_bytes*.
     """
-    async with _Files() as files:
-        sink = files.add(new_sink())
-        received = 0
-        while piece := await reply.read():
-            received += len(piece)
-            if received > limit_bytes:
-                raise too_large(reply, limit_bytes)
-            sink.write(piece)
-            await files.write()
-        sink.finish()
-        await files.write()
-        return sink, received
+    sink = new_sink()
+    files = [sink] if isinstance(sink, FileSink) else []
+    try:
+        size_bytes = await _fill(reply, sink, files, limit_bytes)
+    except BaseException:
+        await close_files(files)
+        raise
+    return sink, size_bytes
+
+
+async def _fill(reply: Reply, sink: PartSink, files: Sequence[FileSink], limit_bytes: int) -> int:
+    """Write the body of *reply* into *sink*, and return the number of bytes."""
+    received = 0
+    while piece := await reply.read():
+        received += len(piece)
+        if received > limit_bytes:
+            raise too_large(reply, limit_bytes)
+        sink.write(piece)
+        await _write(files)
+    sink.finish()
+    await _write(files)
+    return received
 
 
 async def give_way(kept_since: float | None, *, now: bool = False) -> float:
@@ -161,31 +180,8 @@ async def close_files(files: Sequence[FileSink]) -> None:
         await asyncio.shield(closing)
 
 
-@attrs.frozen
-class _Files:
-    """The files of one exchange: closed if it fails, handed on if it succeeds."""
-
-    sinks: list[FileSink] = attrs.field(factory=list)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc is not None:
-            await close_files(self.sinks)
-
-    def add(self, sink: S) -> S:
-        if isinstance(sink, FileSink):
-            self.sinks.append(sink)
-        return sink
-
-    async def write(self) -> None:
-        """Let a thread write what waits: so no more is read than the disk takes."""
-        for sink in self.sinks:
-            if sink.is_due:
-                await asyncio.to_thread(sink.flush)
+async def _write(files: Sequence[FileSink]) -> None:
+    """Let a thread write what waits: so no more is read than the disk takes."""
+    for file in files:
+        if file.is_due:
+            await asyncio.to_thread(file.flush)

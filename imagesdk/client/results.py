@@ -48,7 +48,7 @@ class Image:
     _content: bytes | None = attrs.field(default=None, repr=False)
     _stored: StoredImage | None = attrs.field(default=None, repr=False)
     _fetch: Fetch | None = attrs.field(default=None, repr=False)
-    _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, repr=False)
+    _reading: asyncio.Lock | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self._stored is not None:
@@ -114,6 +114,9 @@ class Image:
         """Return the image, or the file that it is in; download it if need be."""
         if self._stored is not None:
             return self.path or self._stored.path
+        if self._content is not None:
+            return self._content
+        self._reading = self._reading or asyncio.Lock()
         async with self._reading:  # whoever asks second waits for the first one's download
             if self._content is None:
                 if self._fetch is None or self.url is None:
@@ -145,7 +148,7 @@ class Image:
         return state | {"_fetch": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._reading = asyncio.Lock()
+        self._reading = None
         for name, value in state.items():
             setattr(self, name, value)
 

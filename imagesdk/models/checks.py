@@ -80,7 +80,10 @@ def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> lis
         family: Limits of the model; what they leave open is the server's to decide.
         inputs: Headers of the image inputs that the request names.
     """
-    return [*_check_fields(request, family), *check_inputs(request, family, inputs)]
+    problems = list(_check_fields(request, family))
+    if inputs.images:
+        problems += check_inputs(request, family, inputs)
+    return problems
 
 
 def _check_fields(request: ImageRequest, family: ModelFamily) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ default applies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
@@ -248,9 +249,10 @@ _NAMES: dict[Endpoint, tuple[str, ...]] = {
     kind.endpoint: tuple(a.name for a in attrs.fields(kind))
     for kind in (GenerateRequest, EditRequest, VariationRequest)
 }
-_BODY_NAMES = {
-    endpoint: tuple(name for name in names if name not in _NOT_IN_BODY)
+_BODY_FIELDS = {
+    endpoint: (body_names, attrgetter(*body_names))
     for endpoint, names in _NAMES.items()
+    for body_names in [tuple(name for name in names if name not in _NOT_IN_BODY)]
 }
 _FILE_NAMES = {
     endpoint: tuple(name for name in _FILES if name in names) for endpoint, names in _NAMES.items()
@@ -259,11 +261,9 @@ _FILE_NAMES = {
 
 def body_fields(request: ImageRequest) -> dict[str, Any]:
     """Return the fields of the body that were given, by their wire names, without files and extras."""
-    return {
-        name: value
-        for name in _BODY_NAMES[request.endpoint]
-        if (value := getattr(request, name)) is not None
-    }
+    names, values_of = _BODY_FIELDS[request.endpoint]
+    values = values_of(request)
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def file_fields(kind: type[ImageRequest]) -> tuple[str, ...]:

@@ -90,6 +90,8 @@ def encode(
     *,
     boundary: str,
     stream: StreamOptions | None = None,
+    base_url: str = "",
+    own_headers: Mapping[str, str] | None = None,
 ) -> WireRequest:
     """Encode *request* for one attempt.
 
@@ -99,6 +101,8 @@ def encode(
         files: The image inputs, in the order of the request.
         boundary: For a form: see `imagesdk.protocol.multipart.encode_multipart`.
         stream: How the answer is streamed, None for one document.
+        base_url: What the path is put behind, with a slash at its end.
+        own_headers: Headers that the request's own may replace.
     """
     fields = body_fields(request)
     if not family.sends_response_format:
@@ -117,10 +121,13 @@ def encode(
         )
     else:
         body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
-    headers = dict(request.extra_headers or {})
-    if not any(name.lower() == "accept" for name in headers):
-        headers["Accept"] = accept
-    return WireRequest(method="POST", path=f"images/{request.endpoint}", headers=headers, body=body)
+    headers = {**(own_headers or {}), "Accept": accept}
+    if request.extra_headers:
+        given = {name.lower() for name in request.extra_headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in given}
+        headers |= request.extra_headers
+    path = f"{base_url}images/{request.endpoint}"
+    return WireRequest(method="POST", path=path, headers=headers, body=body)
 
 
 def _file_parts(files: Sequence[InputFile]) -> list[FilePart]:
