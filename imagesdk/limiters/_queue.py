@@ -26,7 +26,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 from operator import attrgetter
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -217,7 +217,7 @@ class CallQueue(ABC, Generic[P]):
         self._lock = threading.RLock()
         self._interactive: _Lane[P] = _Lane()
         self._batch: _Lane[P] = _Lane()
-        self._tickets = 0
+        self._ranks = count(1)
         self._owed = 0.0
         self._driver: Waiter[P] | None = None
         self._pause_until = -math.inf
@@ -262,9 +262,7 @@ class CallQueue(ABC, Generic[P]):
 
     def next_place(self) -> int:
         """Return a place at the end of the queue."""
-        with self._lock:
-            self._tickets += 1
-            return self._tickets
+        return next(self._ranks)  # atomic: no thread gets the place of another
 
     async def admit(self, ticket: QueueTicket[P]) -> P:
         """Wait for the ticket's turn and take a permit.
@@ -276,9 +274,10 @@ class CallQueue(ABC, Generic[P]):
             CallTooLarge: The call must be split.
         """
         loop = asyncio.get_running_loop()
-        self._check(ticket, loop.time())
-        if (granted := await self._at_once(ticket, loop.time())) is not None:
+        now = loop.time()
+        if (granted := await self._at_once(ticket, now)) is not None:
             return granted
+        self._check(ticket, now)
         waiter = Waiter(ticket, loop)
         lane = self._batch if ticket.is_batch else self._interactive
         with self._lock:
@@ -307,14 +306,18 @@ class CallQueue(ABC, Generic[P]):
 
     async def settle(self, ticket: QueueTicket[P], permit: P, error: BaseException | None) -> None:
         """Account for the end of an attempt, and let the others go on."""
-        if was_sent(ticket, error):
-            with self._lock:
-                if self._probe is permit:
-                    self._probe = None
-                    self.poke()
-        else:
-            self._no_news(permit)
+        if self._probe is permit:
+            self._probed(ticket, permit, error)
         await self._settle(ticket, permit, error)
+
+    def _probed(self, ticket: QueueTicket[P], permit: P, error: BaseException | None) -> None:
+        """Let the others go after a probe; or another one probe, if it told nothing."""
+        if not was_sent(ticket, error):
+            self._no_news(permit)
+            return
+        with self._lock:
+            self._probe = None
+            self.poke()
 
     def poke(self) -> None:
         """Have the driver look again: something has changed. Without one, wake who becomes it."""
@@ -564,12 +567,15 @@ class QueueTicket(Generic[P]):
         permit, self._permit = self._permit, None
         if permit is None:
             return
-        self.release_slot()
+        if self.slots is not None:
+            self.slots.release()
         await self._queue.settle(self, permit, exc)
 
 
 def was_sent(ticket: QueueTicket[P], error: BaseException | None) -> bool:
     """Return False if the server cannot have counted the attempt."""
+    if error is None:
+        return ticket.sent
     unsent = isinstance(error, ConnectError) or (
         isinstance(error, TransportError) and error.phase in ("connect", "send")
     )

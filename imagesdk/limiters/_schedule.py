@@ -120,7 +120,10 @@ class Window:
     def has_room(self, now: float, cost: Cost) -> bool:
         """Return True if *cost* fits now."""
         own = cost[self._index]
-        return own == 0 or self.used(now) + own <= self.limit
+        if own == 0:
+            return True
+        self._forget(now)
+        return self._used + own <= self.limit
 
     def delay(self, now: float, cost: Cost, after: Cost | None = None) -> float:
         """Return the seconds until *cost* fits, 0 if it fits now.
@@ -215,7 +218,10 @@ class Window:
 
     def _forget(self, now: float) -> None:
         """Drop what has left the window; a tolerance keeps a timer that fires a hair early from looping."""
-        self._horizon = max(self._horizon, now - self._length + 1e-6)
+        horizon = now - self.period - self.jitter + 1e-6
+        if horizon <= self._horizon:
+            return
+        self._horizon = horizon
         log = self._log
         while log and log[0].at <= self._horizon:
             self._used -= log.popleft().cost[self._index]

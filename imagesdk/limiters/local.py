@@ -191,6 +191,7 @@ class _Pace:
 
     def __init__(self, images: float, seconds: float) -> None:
         self._bucket = AsyncLimiter(images, seconds)
+        self._seconds_an_image = seconds / images
         self._loop: asyncio.AbstractEventLoop | None = None
         self._level = 0.0
         self._at = 0.0
@@ -213,12 +214,15 @@ class _Pace:
     async def take(self, now: float, images: int) -> bool:
         """Take *images*; False if there is no room. It never suspends."""
         loop = asyncio.get_running_loop()
-        share = min(images, self._bucket.max_rate)
+        most = self._bucket.max_rate
+        share = min(images, most)
         left = self._left(now)
+        if left > most - share:
+            return False
         if loop is not self._loop:  # a bucket belongs to one loop: a new one takes the level over
             self._loop, self._bucket = loop, AsyncLimiter(*self.shape)
-            await self._bucket.acquire(min(left, self._bucket.max_rate))
-        if self.delay(now, images) > 0 or not self._bucket.has_capacity(share):
+            await self._bucket.acquire(min(left, most))
+        if not self._bucket.has_capacity(share):
             return False
         await self._bucket.acquire(share)
         self._level, self._at = left + images, now
@@ -238,10 +242,6 @@ class _Pace:
         pace = _Pace(images, seconds)
         pace._level, pace._at = self._left(now), now
         return pace
-
-    @property
-    def _seconds_an_image(self) -> float:
-        return self._bucket.time_period / self._bucket.max_rate
 
     def _left(self, now: float) -> float:
         return max(0.0, self._level - (now - self._at) / self._seconds_an_image)
@@ -410,7 +410,9 @@ class _LocalQueue(CallQueue[Permit]):
     ) -> None:
         now = asyncio.get_running_loop().time()
         with self._lock:
-            if isinstance(error, RateLimitError):
+            if error is None and ticket.sent:
+                self._succeeded(ticket, permit, now)
+            elif isinstance(error, RateLimitError):
                 self._refused(ticket, permit, error, now)
             elif not was_sent(ticket, error):
                 self._schedule.give_back(permit)
@@ -422,15 +424,17 @@ class _LocalQueue(CallQueue[Permit]):
             elif isinstance(error, PermissionDeniedError) and error.status == 429:  # "Limit: 0"
                 self._schedule.give_back(permit)
                 self._stop(error)
-            else:
-                if ticket.sent_at is not None:
-                    self._schedule.move(permit, ticket.sent_at)
-                if error is None:
-                    self._guesses = 0
-                    if ticket.headers:
-                        self._hear(rate_limit_info(ticket.headers), now, refused=False)
+            elif ticket.sent_at is not None:
+                self._schedule.move(permit, ticket.sent_at)
         if isinstance(error, QuotaExceededError):
             self._stop_all(error)
+
+    def _succeeded(self, ticket: QueueTicket[Permit], permit: Permit, now: float) -> None:
+        if ticket.sent_at is not None:
+            self._schedule.move(permit, ticket.sent_at)
+        self._guesses = 0
+        if ticket.headers:
+            self._hear(rate_limit_info(ticket.headers), now, refused=False)
 
     def _refused(
         self, ticket: QueueTicket[Permit], permit: Permit, error: RateLimitError, now: float
