@@ -22,7 +22,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState
@@ -49,8 +50,11 @@ __all__ = (
     "RetryPolicy",
     "classify",
     "may_be_billed",
+    "retry_after",
     "retrying",
 )
+
+T = TypeVar("T")
 
 FailureClass: TypeAlias = Literal[
     "not_sent", "throttled", "failed", "ambiguous", "still_running", "unusable", "final"
@@ -264,20 +268,37 @@ def retrying(
         try:
             result = await attempt(*args)
         except ImageSDKError as error:
-            first = [error]
+            first = error
         else:
             if quota is not None:
                 quota.succeeded()
             return result
-
-        async def next_attempt() -> Any:  # noqa: ANN401
-            if first:
-                raise first.pop()
-            return await attempt(*args)
-
-        return await _after_a_failure(policy, context, before_retry, quota)(next_attempt)
+        return await retry_after(
+            first, partial(attempt, *args), policy, context, before_retry, quota=quota
+        )
 
     return drive
+
+
+async def retry_after(
+    first: ImageSDKError,
+    attempt: Callable[[], Awaitable[T]],
+    policy: RetryPolicy,
+    context: RetryContext,
+    before_retry: Callable[[ImageSDKError, float], None],
+    *,
+    quota: Quota | None,
+) -> T:
+    """Return what *attempt* gives, after an attempt that failed with *first*; see `retrying`."""
+    failed = [first]
+    del first
+
+    async def next_attempt() -> T:
+        if failed:
+            raise failed.pop()
+        return await attempt()
+
+    return await _after_a_failure(policy, context, before_retry, quota)(next_attempt)
 
 
 def _after_a_failure(

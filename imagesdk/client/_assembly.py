@@ -259,10 +259,11 @@ def wire_request(
     """
     if part.extra_headers:
         check_extra_headers(part.extra_headers)
-    for name in _NOT_EXTRA.intersection(part.extra_body or ()):
-        raise InvalidRequestError(
-            f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
-        )
+    if part.extra_body:
+        for name in _NOT_EXTRA.intersection(part.extra_body):
+            raise InvalidRequestError(
+                f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
+            )
     key = secrets.token_hex(16)  # names this request, and parts its form
     try:
         return encode(

@@ -38,7 +38,7 @@ from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.parts import MemorySink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
-from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retrying
+from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retry_after
 from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
 __all__ = ("Call", "Pipeline", "Receive")
@@ -186,19 +186,29 @@ class Pipeline:
             place=call.place,
             on_queued=None if self.on_event is None else partial(self._emit_queued, call),
         )
-        retry = retrying(
-            self.policy,
-            call,
-            partial(self._before_retry, call),
-            self.limiter.retry_quota,
-        )
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
         deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
         self._deadlines.add(deadline)
         call.timeouts.append(deadline)
         try:
             async with deadline:
-                answer: Answer = await retry(self._attempt, call, ticket, deadline)
+                outcome: Answer | ImageSDKError
+                try:
+                    outcome = await self._attempt(call, ticket, deadline)
+                except ImageSDKError as error:
+                    outcome = error
+                if isinstance(outcome, ImageSDKError):
+                    answer = await retry_after(
+                        outcome,
+                        partial(self._attempt, call, ticket, deadline),
+                        self.policy,
+                        call,
+                        partial(self._before_retry, call),
+                        quota=self.limiter.retry_quota,
+                    )
+                else:
+                    answer = outcome
+                    self.limiter.retry_quota.succeeded()
         except ImageSDKError as error:
             raised = self._final(call, error, call.attempts[:-1])
         except CallTooLarge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -135,15 +135,23 @@ class Runner:
             unsaved=unsaved,
         )
 
-    async def _send_all(
+    def _send_all(
         self,
         prepared: _Prepared,
         parts: Sequence[ImageRequest],
         place: Any = None,  # noqa: ANN401 - the limiter's own
-    ) -> list[Answer | BaseException]:
+    ) -> Awaitable[list[Answer | BaseException]]:
         """Send parts side by side; return their answers, or why there is none, in order."""
         if len(parts) == 1:  # no task of its own: it would take 26 us
-            return await self._send(prepared, parts[0], place)
+            return self._send(prepared, parts[0], place)
+        return self._send_several(prepared, parts, place)
+
+    async def _send_several(
+        self,
+        prepared: _Prepared,
+        parts: Sequence[ImageRequest],
+        place: Any,  # noqa: ANN401
+    ) -> list[Answer | BaseException]:
         several = await asyncio.gather(*(self._send(prepared, part, place) for part in parts))
         return [answer for answers in several for answer in answers]
 
@@ -196,7 +204,9 @@ class Runner:
             InvalidRequestError: It breaks a rule, or needs an image more often than it can be read.
             ConfigurationError: The server needs a model, and there is none.
         """
-        await self.enter_loop()
+        ready = self._own_headers and not self.pipeline.closed
+        if not ready or self._loop is not asyncio.get_running_loop():
+            await self.enter_loop()
         if request.model is None and self.model is not None:
             request = attrs.evolve(request, model=self.model)
         if request.model is None and self.profile.requires_model:

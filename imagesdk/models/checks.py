@@ -80,45 +80,37 @@ def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> lis
         family: Limits of the model; what they leave open is the server's to decide.
         inputs: Headers of the image inputs that the request names.
     """
-    problems = list(_check_fields(request, family))
+    problems = _check_fields(request, family)
     if inputs.images:
         problems += check_inputs(request, family, inputs)
     return problems
 
 
-def _check_fields(request: ImageRequest, family: ModelFamily) -> Iterator[Problem]:
+def _check_fields(request: ImageRequest, family: ModelFamily) -> list[Problem]:
     fields = body_fields(request)
+    found: list[Problem | None] = []
     if not isinstance(fields.get("model", ""), str):
-        yield _problem("model", request.model, "a string", "the name of a model, or None")
+        found.append(_problem("model", request.model, "a string", "the name of a model, or None"))
     if not isinstance(request, VariationRequest):
-        yield from _check_prompt(request.prompt, family)
+        found.append(_check_prompt(request.prompt, family))
     fields.pop("prompt", None)
     if family.params is not None and request.endpoint not in family.params:
-        yield _problem(
-            "model",
-            request.model,
-            f"a model that serves {request.endpoint}",
-            f"{family.name} has no {request.endpoint}; {_instead(request.endpoint)}",
-        )
-        return
+        allowed = f"a model that serves {request.endpoint}"
+        advice = f"{family.name} has no {request.endpoint}; {_instead(request.endpoint)}"
+        found.append(_problem("model", request.model, allowed, advice))
+        return [problem for problem in found if problem is not None]
     n = fields.pop("n", None)
     if n is not None:
-        yield from _check_n(n, family)
+        found.append(_check_n(n, family))
     size = fields.pop("size", None)
     if size is not None and family.size is not None:
-        yield from _check_size(size, family.size, family)
+        found.append(_check_size(size, family.size, family))
     if family.params is not None:
         rules = family.params[request.endpoint]
-        for name, value in fields.items():
-            yield from _check_param(name, value, rules.get(name), family)
-    if not family.sends_response_format and fields.get("response_format") == "url":
-        yield _problem(
-            "response_format",
-            "url",
-            "b64_json",
-            f"{family.name} sends no URLs; leave response_format out and use image.save() or read()",
-        )
-    yield from _check_combinations(fields, n, family)
+        found += [_check_param(name, fields[name], rules.get(name), family) for name in fields]
+    if not family.sends_response_format:
+        found += _check_gpt_image(fields, n, family)
+    return [problem for problem in found if problem is not None]
 
 
 def _instead(endpoint: Endpoint) -> str:
@@ -127,45 +119,44 @@ def _instead(endpoint: Endpoint) -> str:
     return "choose a GPT Image model"
 
 
-def _check_prompt(prompt: object, family: ModelFamily) -> Iterator[Problem]:
+def _check_prompt(prompt: object, family: ModelFamily) -> Problem | None:
     longest = family.max_prompt_chars
-    allowed = f"1 to {longest:,} characters" if longest else "at least 1 character"
     if not isinstance(prompt, str):
-        yield _problem("prompt", prompt, "a string", "pass the description as str")
-    elif not prompt.strip():
-        yield _problem("prompt", prompt, allowed, "describe the picture that you want")
-    elif not prompt.isascii() and _SURROGATE.search(prompt):
+        return _problem("prompt", prompt, "a string", "pass the description as str")
+    if not prompt.isascii() and _SURROGATE.search(prompt):
         advice = "half of a surrogate pair cannot be sent; decode your text as UTF-8"
-        yield _problem("prompt", prompt, "whole characters", advice)
-    elif longest is not None and len(prompt) > longest:
-        yield Problem(
-            field="prompt",
-            value=len(prompt),
-            limit=longest,
-            message=f"prompt has {len(prompt):,} characters; {family.name} takes {allowed}: shorten it",
-        )
+        return _problem("prompt", prompt, "whole characters", advice)
+    if prompt.strip() and (longest is None or len(prompt) <= longest):
+        return None
+    allowed = f"1 to {longest:,} characters" if longest else "at least 1 character"
+    if not prompt.strip():
+        return _problem("prompt", prompt, allowed, "describe the picture that you want")
+    return Problem(
+        field="prompt",
+        value=len(prompt),
+        limit=longest,
+        message=f"prompt has {len(prompt):,} characters; {family.name} takes {allowed}: shorten it",
+    )
 
 
-def _check_n(n: object, family: ModelFamily) -> Iterator[Problem]:
-    if not _is_int(n) or not 1 <= n <= family.max_n:  # type: ignore[operator]
-        yield _problem(
-            "n", n, f"a whole number from 1 to {family.max_n}", f"the limit of {family.name}"
-        )
+def _check_n(n: object, family: ModelFamily) -> Problem | None:
+    if _is_int(n) and 1 <= n <= family.max_n:  # type: ignore[operator]
+        return None
+    allowed = f"a whole number from 1 to {family.max_n}"
+    return _problem("n", n, allowed, f"the limit of {family.name}")
 
 
-def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Iterator[Problem]:
+def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Problem | None:
     if size in rule.names:
-        return
+        return None
     names = ", ".join(rule.names)
-    match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if rule.multiple_px is None:
-        yield _problem("size", size, names, f"the sizes of {family.name}")
-    elif match is None:
-        yield _problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
-    else:
-        width, height = int(match[1]), int(match[2])
-        if reason := _size_reason(width, height, rule):
-            yield _problem("size", size, reason, f"a bound of {family.name}")
+        return _problem("size", size, names, f"the sizes of {family.name}")
+    match = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    if match is None:
+        return _problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
+    reason = _size_reason(int(match[1]), int(match[2]), rule)
+    return _problem("size", size, reason, f"a bound of {family.name}") if reason else None
 
 
 def _size_reason(width: int, height: int, rule: SizeRule) -> str | None:
@@ -191,38 +182,44 @@ def _nearest(value: int, step: int) -> int:
 
 def _check_param(
     name: str, value: object, rule: Rule | None, family: ModelFamily
-) -> Iterator[Problem]:
+) -> Problem | None:
     match rule:
         case None if name == "response_format" and not family.sends_response_format:
-            rule = Choice(("url", "b64_json"))
-            if value not in rule.values:
-                yield _problem(name, value, "b64_json", f"the only format of {family.name}")
+            if value not in ("url", "b64_json"):
+                return _problem(name, value, "b64_json", f"the only format of {family.name}")
         case None:
-            yield _problem(
-                name,
-                value,
-                "left out",
-                f"{family.name} does not take it; if your server does, pass it in extra_body",
-            )
+            advice = f"{family.name} does not take it; if your server does, pass it in extra_body"
+            return _problem(name, value, "left out", advice)
         case Choice(values):
             if value not in values:
-                yield _problem(name, value, ", ".join(values), f"the choices of {family.name}")
+                return _problem(name, value, ", ".join(values), f"the choices of {family.name}")
         case IntRange(low, high):
             if not _is_int(value) or not low <= value <= high:  # type: ignore[operator]
-                yield _problem(name, value, f"{low} to {high}", f"the range of {family.name}")
+                return _problem(name, value, f"{low} to {high}", f"the range of {family.name}")
         case _:  # AnyValue
             pass
+    return None
 
 
-def _check_combinations(
+def _check_gpt_image(
     fields: Mapping[str, Any], n: object, family: ModelFamily
 ) -> Iterator[Problem]:
+    if fields.get("response_format") == "url":
+        yield _problem(
+            "response_format",
+            "url",
+            "b64_json",
+            f"{family.name} sends no URLs; leave response_format out and use image.save() or read()",
+        )
+    if family.params is not None:
+        yield from _check_combinations(fields, n)
+
+
+def _check_combinations(fields: Mapping[str, Any], n: object) -> Iterator[Problem]:
     """Rules between fields; they are GPT Image's and hold where the family knows the fields.
 
     https://platform.openai.com/docs/guides/image-generation (read 2026-11-20)
     """
-    if family.params is None or family.sends_response_format:
-        return
     output = fields.get("output_format", "png")
     if fields.get("background") == "transparent" and output not in ("png", "webp"):
         yield _problem("background", "transparent", "output_format png or webp", f"not {output}")

@@ -9,6 +9,7 @@ what arrived; of one that ends early the images that are complete are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
@@ -301,10 +302,11 @@ class AnswerDecoder:
             raise ValueError(f"is {_describe(item)}, not an object")  # noqa: TRY004
         url = item.get("url")
         at_url = isinstance(url, str) and url and not url.startswith("data:")
-        value = self._value(item.get("b64_json"))
+        encoded = item.get("b64_json")
+        value = None if encoded is None else self._value(encoded)
         if value is None and not at_url:
             value = self._value(url)
-        extra = {k: v for k, v in item.items() if k not in _KNOWN_ITEM}
+        extra = _unknown(item, _KNOWN_ITEM)
         revised = item.get("revised_prompt")
         prompt = revised if isinstance(revised, str) else None
         if value is not None and value.ended and value.error is None:
@@ -337,7 +339,7 @@ class AnswerDecoder:
             headers=self._headers,
             broken=tuple(bad),
             fields={k: data[k] for k in _KNOWN_FIELDS if data.get(k) is not None},
-            extra={k: v for k, v in data.items() if k not in _KNOWN},
+            extra=_unknown(data, _KNOWN),
         )
 
     def _error(self, message: str) -> ProtocolError:
@@ -349,6 +351,12 @@ class AnswerDecoder:
             may_be_billed=True,
             body=clip(self._head, self._secret),
         )
+
+
+def _unknown(fields: Mapping[str, Any], known: AbstractSet[str]) -> dict[str, Any]:
+    if fields.keys() <= known:
+        return {}
+    return {name: value for name, value in fields.items() if name not in known}
 
 
 def _describe(value: object, whole: object = None) -> str:

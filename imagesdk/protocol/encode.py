@@ -113,12 +113,11 @@ def encode(
         fields["stream"] = True
         if stream.partial_images is not None:
             fields["partial_images"] = stream.partial_images
-    fields |= request.extra_body or {}
+    if request.extra_body:
+        fields |= request.extra_body
     body: BytesBody | MultipartBody
     if request.endpoint == "generations":
-        body = BytesBody(
-            content_type="application/json", data=msgspec.json.encode(fields, enc_hook=_plain)
-        )
+        body = BytesBody(content_type="application/json", data=_JSON.encode(fields))
     else:
         body = encode_multipart(_flatten(fields), _file_parts(files), boundary=boundary)
     headers = {**(own_headers or {}), "Accept": accept}
@@ -148,6 +147,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{value!r} has no form in JSON")
+
+
+_JSON = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _flatten(value: object, name: str = "") -> Iterator[tuple[str, str]]:
