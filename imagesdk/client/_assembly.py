@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -59,6 +58,7 @@ _WHY_NOT_EXTRA = {
     "stream": "call stream_generate() or stream_edit(), which read the events of a stream",
     "partial_images": "pass it as an argument of stream_generate() or stream_edit()",
 }
+_NO_INFOS = InputInfos()
 _NOT_EXTRA = frozenset(_WHY_NOT_EXTRA)
 
 Validate: TypeAlias = Literal["error", "warn", "off"]
@@ -210,7 +210,8 @@ def find_problems(
     total = check_total(request.n)
     part = attrs.evolve(parts[0], n=None) if total else parts[0]
     streamed = [] if stream is None else check_stream(part, stream, family)
-    return [*total, *streamed, *check(part, family, _infos(inputs))]
+    infos = _infos(inputs) if inputs else _NO_INFOS
+    return [*total, *streamed, *check(part, family, infos)]
 
 
 def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequence[Problem]) -> None:
@@ -264,7 +265,7 @@ def wire_request(
             raise InvalidRequestError(
                 f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
             )
-    key = secrets.token_hex(16)  # names this request, and parts its form
+    key = os.urandom(16).hex()  # names this request, and parts its form
     try:
         return encode(
             part,
@@ -406,8 +407,6 @@ def _is_count(value: object) -> bool:
 
 def _infos(inputs: Sequence[ResolvedInput]) -> InputInfos:
     """Return the headers of the inputs that could be read."""
-    if not inputs:
-        return InputInfos()
 
     def of(field: str) -> list[Any]:
         return [e.info for e in inputs if e.file.field == field and e.info is not None]

@@ -24,7 +24,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from itertools import chain, count
 from operator import attrgetter
@@ -228,7 +228,7 @@ class CallQueue(ABC, Generic[P]):
 
     # What a subclass knows.
 
-    async def _at_once(self, ticket: QueueTicket[P], now: float) -> P | None:
+    async def at_once(self, ticket: QueueTicket[P], now: float) -> P | None:
         """Return a permit if nobody waits and the call may go now: the queue's way round."""
         del ticket, now
         return None
@@ -265,7 +265,7 @@ class CallQueue(ABC, Generic[P]):
         return next(self._ranks)  # atomic: no thread gets the place of another
 
     async def admit(self, ticket: QueueTicket[P]) -> P:
-        """Wait for the ticket's turn and take a permit.
+        """Wait for the ticket's turn and take a permit, if it may not go at once.
 
         Raises:
             RateLimitTooLongError: The wait would be longer than the ticket's max_wait.
@@ -274,10 +274,7 @@ class CallQueue(ABC, Generic[P]):
             CallTooLarge: The call must be split.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        if (granted := await self._at_once(ticket, now)) is not None:
-            return granted
-        self._check(ticket, now)
+        self._check(ticket, loop.time())
         waiter = Waiter(ticket, loop)
         lane = self._batch if ticket.is_batch else self._interactive
         with self._lock:
@@ -304,11 +301,13 @@ class CallQueue(ABC, Generic[P]):
         self._leave(waiter, lane)
         return permit
 
-    async def settle(self, ticket: QueueTicket[P], permit: P, error: BaseException | None) -> None:
+    def settle(
+        self, ticket: QueueTicket[P], permit: P, error: BaseException | None
+    ) -> Awaitable[None]:
         """Account for the end of an attempt, and let the others go on."""
         if self._probe is permit:
             self._probed(ticket, permit, error)
-        await self._settle(ticket, permit, error)
+        return self._settle(ticket, permit, error)
 
     def _probed(self, ticket: QueueTicket[P], permit: P, error: BaseException | None) -> None:
         """Let the others go after a probe; or another one probe, if it told nothing."""
@@ -554,7 +553,9 @@ class QueueTicket(Generic[P]):
 
     async def __aenter__(self) -> Self:
         self.sent, self.sent_at, self.headers = True, None, None
-        self._permit = await self._queue.admit(self)
+        queue = self._queue
+        permit = await queue.at_once(self, asyncio.get_running_loop().time())
+        self._permit = await queue.admit(self) if permit is None else permit
         self.was_admitted = True
         return self
 

@@ -213,7 +213,7 @@ class SharedQueue(_LocalQueue):
 
     # With the store.
 
-    async def _at_once(self, ticket: QueueTicket[Permit], now: float) -> None:
+    async def at_once(self, ticket: QueueTicket[Permit], now: float) -> None:
         """Let nobody round the queue: who may go at once is the store's knowledge."""
 
     async def _advance(self) -> tuple[float | None, Reason]:

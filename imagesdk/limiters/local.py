@@ -306,7 +306,7 @@ class _LocalQueue(CallQueue[Permit]):
                 next_waits_for=reason,
             )
 
-    async def _at_once(self, ticket: QueueTicket[Permit], now: float) -> Permit | None:
+    async def at_once(self, ticket: QueueTicket[Permit], now: float) -> Permit | None:
         with self._lock:
             self._refresh(now)
             if (

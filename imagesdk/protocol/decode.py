@@ -8,8 +8,7 @@ what arrived; of one that ends early the images that are complete are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from typing import Any
 
 import attrs
