@@ -71,7 +71,6 @@ async def test_one_window_for_all(shared: Shared) -> None:
     await asyncio.gather(*(shared.call(i % 2, cost) for i, cost in enumerate(costs)))
     assert sum(cost for _, cost in shared.sent) == sum(costs)
     assert shared.worst(0.5) <= 6
-    assert shared.limiters[0].snapshot().used <= 6
 
 
 async def test_a_429_pauses_the_other_process(shared: Shared) -> None:
