@@ -1,13 +1,13 @@
-r"""Read the jobs of a batch from JSON lines.
+r"""Read the jobs of a batch from the lines of a file.
 
-A line has one of two shapes, told apart line by line:
+A line of JSON has one of two shapes, told apart line by line:
 
 - the server's own Batch line: ``{"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": {…}}``
   (https://platform.openai.com/docs/guides/batch, read 2026-11-20);
 - flat: ``{"prompt": "a fox", "size": "512x512"}``, with ``"image"`` (a path, or a list of paths) and ``"mask"``
   for edits, ``"image"`` without a prompt for variations, and an optional ``"id"``.
 
-Paths are relative to the file. Fields that are no parameters of ours go into the body as they are.
+Rows of a table are flat, too. Paths are relative to the file. Fields that are no parameters of ours go into the body as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from imagesdk.errors import BatchError
+from imagesdk.batch.rows import Format, line_error, read_rows
 from imagesdk.models.requests import (
     EditRequest,
     Endpoint,
@@ -47,82 +47,80 @@ class Job:
     """One line of the file.
 
     Attributes:
-        custom_id: Unique in the file; ``line-7`` for the seventh line if it names none.
+        custom_id: ``line-7`` for the seventh line if it names none.
         line: Number of the line, from 1.
-        request: What to ask for.
+        endpoint: ``"generations"``, ``"edits"`` or ``"variations"``.
         params: The body as it was written, for the manifest; paths as they stand in the file.
+        folder: What those paths are relative to.
         key: Hash of endpoint and body: the same request has the same key.
     """
 
     custom_id: str
     line: int
-    request: ImageRequest
+    endpoint: Endpoint
     params: Mapping[str, Any]
+    folder: Path
     key: str
 
+    @property
+    def request(self) -> ImageRequest:
+        """What to ask for."""
+        return _request(self.line, self.endpoint, self.params, self.folder)
 
-def read_jobs(lines: Iterable[str | bytes], folder: Path) -> Iterator[Job]:
+
+def read_jobs(
+    lines: Iterable[str | bytes], folder: Path, *, kind: Format = "jsonl"
+) -> Iterator[Job]:
     """Yield the jobs, one for each line that is not blank.
 
+    That each has an id of its own is seen to when they are run: here, no job is held.
+
     Args:
-        lines: JSON objects.
+        lines: Of the file.
         folder: What the paths of images are relative to.
+        kind: What the lines are; see `imagesdk.batch.rows.read_rows`.
 
     Raises:
         BatchError: A line cannot be used; it names line and field.
     """
-    first_lines: dict[str, int] = {}
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        job = _read_line(number, text, folder)
-        if job.custom_id in first_lines:
-            raise _wrong(
-                number,
-                f"custom_id {job.custom_id!r} stands in line {first_lines[job.custom_id]}, too; "
-                "each line needs its own",
-            )
-        first_lines[job.custom_id] = number
-        yield job
+    for number, row in read_rows(lines, kind):
+        yield _read_row(number, row, folder)
 
 
-def _read_line(number: int, text: str | bytes, folder: Path) -> Job:
-    try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        data = msgspec.json.decode(decoded.removeprefix("\ufeff"))  # some editors write a mark
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _wrong(number, f"is no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise _wrong(number, f"is {data!r}; it must be a JSON object")
-    if "body" in data and "url" in data:
-        custom_id, endpoint, body = _batch_line(number, data)
+def _read_row(number: int, row: dict[str, Any], folder: Path) -> Job:
+    if "body" in row and "url" in row:
+        custom_id, endpoint, body = _batch_line(number, row)
     else:
-        custom_id = data.pop("custom_id" if "custom_id" in data else "id", None)
-        body = data
+        custom_id = row.pop("custom_id" if "custom_id" in row else "id", None)
+        body = row
         endpoint = _endpoint_of(number, body)
     custom_id = f"line-{number}" if custom_id is None else custom_id
     if not isinstance(custom_id, str) or not custom_id.strip():
-        raise _wrong(number, f"custom_id is {custom_id!r}; it must be a text")
-    return Job(
+        raise line_error(number, f"custom_id is {custom_id!r}; it must be a text")
+    job = Job(
         custom_id=custom_id,
         line=number,
-        request=_request(number, endpoint, body, folder),
+        endpoint=endpoint,
         params=body,
+        folder=folder,
         key=_key(endpoint, body),
     )
+    _ = job.request  # says what is wrong with it
+    _look_for_files(job)
+    return job
 
 
 def _batch_line(number: int, data: dict[str, Any]) -> tuple[Any, Endpoint, dict[str, Any]]:
     for name in data.keys() - _BATCH_LINE:
-        raise _wrong(number, f"{name} is no field of a batch line; parameters stand in body")
+        raise line_error(number, f"{name} is no field of a batch line; parameters stand in body")
     if data.get("method", "POST") != "POST":
-        raise _wrong(number, f"method is {data['method']!r}; it must be 'POST'")
+        raise line_error(number, f"method is {data['method']!r}; it must be 'POST'")
     endpoint = str(data["url"]).rpartition("/images/")[2]
     if endpoint not in _TYPES:
         known = ", ".join(f"/v1/images/{name}" for name in _TYPES)
-        raise _wrong(number, f"url is {data['url']!r}; it must be one of {known}")
+        raise line_error(number, f"url is {data['url']!r}; it must be one of {known}")
     if not isinstance(data["body"], dict):
-        raise _wrong(number, f"body is {data['body']!r}; it must be a JSON object")
+        raise line_error(number, f"body is {data['body']!r}; it must be a JSON object")
     return data.get("custom_id"), endpoint, data["body"]
 
 
@@ -132,7 +130,7 @@ def _endpoint_of(number: int, body: Mapping[str, Any]) -> Endpoint:
         return "edits" if body.get("prompt") is not None else "variations"
     if body.get("prompt") is not None:
         return "generations"
-    raise _wrong(number, "has neither prompt nor image")
+    raise line_error(number, "has neither prompt nor image")
 
 
 def _request(
@@ -149,24 +147,35 @@ def _request(
         if name in files:
             values[name] = _paths(number, name, value, folder)
         elif name in _FILES:
-            raise _wrong(number, f"{name} is no field of {endpoint}")
+            raise line_error(number, f"{name} is no field of {endpoint}")
         elif name in names:
             values[name] = _checked(number, name, value)
         else:
             extra[name] = value
     for name in ("image", "prompt"):
         if name in names and name not in values:
-            raise _wrong(number, f"{name} is missing; {endpoint} need it")
+            raise line_error(number, f"{name} is missing; {endpoint} need it")
     return kind(**values, extra_body=extra or None)
 
 
 def _checked(number: int, name: str, value: object) -> object:
     """Return *value* if all jobs can be counted with it; the session checks the rest."""
     if name == "n" and (isinstance(value, bool) or not isinstance(value, int | None)):
-        raise _wrong(number, f"n is {value!r}; it must be a whole number")
+        raise line_error(number, f"n is {value!r}; it must be a whole number")
     if name == "model" and not isinstance(value, str | None):
-        raise _wrong(number, f"model is {value!r}; it must be a text")
+        raise line_error(number, f"model is {value!r}; it must be a text")
     return value
+
+
+def _look_for_files(job: Job) -> None:
+    for name in _FILES:
+        value = job.params.get(name)
+        for index, path in enumerate(value if isinstance(value, list) else [value]):
+            if path is not None and not os.path.isfile(job.folder / path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+                field = f"{name}[{index}]" if isinstance(value, list) else name
+                raise line_error(
+                    job.line, f"{field} is {path!r}; there is no such file in {job.folder}"
+                )
 
 
 def _paths(number: int, name: str, value: object, folder: Path) -> Path | list[Path]:
@@ -177,17 +186,10 @@ def _paths(number: int, name: str, value: object, folder: Path) -> Path | list[P
 
 def _path(number: int, name: str, value: object, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
-        raise _wrong(number, f"{name} is {value!r}; it must be the path of an image file")
-    path = folder / value
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise _wrong(number, f"{name} is {value!r}; there is no such file in {folder}")
-    return path
+        raise line_error(number, f"{name} is {value!r}; it must be the path of an image file")
+    return folder / value
 
 
 def _key(endpoint: str, body: Mapping[str, Any]) -> str:
     canonical = msgspec.json.encode([endpoint, body], order="deterministic")
     return hashlib.sha256(canonical).hexdigest()[:16]
-
-
-def _wrong(number: int, what: str) -> BatchError:
-    return BatchError(f"line {number}: {what}", line=number)

@@ -1,77 +1,48 @@
-"""Run the jobs of a batch and keep what they bring: image files and a manifest.
+"""Run the jobs of a batch and keep what they bring: image files, a ledger and a manifest.
 
-An image is written before its line in ``manifest.jsonl`` is, so the manifest never names a file that is
-not there. Running the same batch again skips what the manifest says is done.
+Running the same batch again does what is left. What was in flight when a run was killed is looked for
+on the disk first; what is not there is in doubt: it may have been billed, and is sent again with the
+Idempotency-Key that it had, so that a server that honours it bills it once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
-import msgspec
 
+from imagesdk.batch.files import ARRIVING, arrived, describe, in_place, is_there, place
 from imagesdk.batch.jobs import Job
+from imagesdk.batch.ledger import Entry, Ledger, State, Total
+from imagesdk.batch.records import Record, error_fields, status_of
 from imagesdk.client.fanout import Outcome
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
     AuthenticationError,
-    BatchError,
+    ConfigurationError,
     ImageSDKError,
+    LedgerError,
     PartialResultError,
     PermissionDeniedError,
     QuotaExceededError,
 )
 from imagesdk.models.requests import ImageRequest
+from imagesdk.sinks import Folder
 
-__all__ = ("MANIFEST", "Record", "Summary", "run_jobs")
+__all__ = ("InDoubt", "Summary", "run_jobs")
 
-MANIFEST = "manifest.jsonl"
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+InDoubt = Literal["retry", "skip"]
+
 _STOPS = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
 """What the next job would meet, too."""
-
-
-@attrs.frozen(kw_only=True)
-class Record:
-    """What became of one job: a line of the manifest.
-
-    Attributes:
-        custom_id: Of the job.
-        status: ``"done"``, ``"partial"`` (fewer images than asked for) or ``"failed"``.
-        endpoint: ``"generations"``, ``"edits"`` or ``"variations"``.
-        params: The body as it stands in the input file.
-        key: Hash of the request.
-        images: A mapping for each image: file, mime_type, width, height, bytes, sha256, revised_prompt.
-        usage: Tokens, if the server counts them.
-        request_id: The server's.
-        attempts: HTTP exchanges that it took.
-        error: type, message, status, code and may_be_billed; None for ``"done"``.
-        finished_at: UTC, ISO 8601.
-    """
-
-    custom_id: str
-    status: str
-    endpoint: str
-    params: Mapping[str, Any]
-    key: str
-    images: Sequence[Mapping[str, Any]]
-    usage: Mapping[str, Any] | None
-    request_id: str | None
-    attempts: int
-    error: Mapping[str, Any] | None
-    finished_at: str
 
 
 @attrs.define(kw_only=True)
@@ -81,15 +52,27 @@ class Summary:
     Attributes:
         skipped: Jobs that an earlier run had done.
         done: Jobs that are done now.
-        failed: Jobs that failed, or brought fewer images than asked for.
+        failed: Jobs that failed now, or brought fewer images than asked for.
         images: Images that were saved now.
-        stopped: Why the run was ended early; None if it was not.
+        recovered: Jobs that were in flight when an earlier run ended, and whose images had arrived.
+        rejected: Jobs that the server refused in an earlier run for what they are: not sent again.
+        in_doubt: Jobs that may have been billed in an earlier run, and were not sent again.
+        resent: Jobs that may have been billed in an earlier run, and were sent again.
+        resent_images: Images that those asked for: so many may have been billed twice.
+        left: Jobs that were not begun, because the run was ended early.
+        stopped: Why it was; None if it was not.
     """
 
     skipped: int = 0
     done: int = 0
     failed: int = 0
     images: int = 0
+    recovered: int = 0
+    rejected: int = 0
+    in_doubt: int = 0
+    resent: int = 0
+    resent_images: int = 0
+    left: int = 0
     stopped: ImageSDKError | None = None
 
 
@@ -99,15 +82,22 @@ async def run_jobs(
     out: Path,
     *,
     concurrency: int = 16,
+    in_doubt: InDoubt = "retry",
+    on_begin: Callable[[Total], None] = lambda _total: None,
     on_record: Callable[[Record, bool], None] = lambda _record, _is_new: None,
 ) -> Summary:
     """Run *jobs* and save what they bring into *out*.
 
     Args:
         session: Sends the requests.
-        jobs: From `imagesdk.batch.jobs.read_jobs`.
-        out: Folder for images and manifest; made if need be.
+        jobs: From `imagesdk.batch.jobs.read_jobs`. They are read to the end, in a thread, before
+            anything is sent, and none is held in memory: the ledger has them.
+        out: Folder for images, ledger and manifest on a local disk; made if need be.
         concurrency: Most requests in flight.
+        in_doubt: What to do with jobs that an earlier run sent without hearing of their end, so that they
+            may have been billed: ``"retry"`` sends them again with the same Idempotency-Key,
+            ``"skip"`` leaves them.
+        on_begin: Called once the jobs are counted.
         on_record: Called with each record, and whether it is new or from an earlier run.
 
     Returns:
@@ -115,70 +105,152 @@ async def run_jobs(
         key, no credit) ends the run: what is in flight is finished first.
 
     Raises:
-        BatchError: The manifest of an earlier run does not fit to the jobs.
-        OSError: A file cannot be written; what was saved before stays.
+        BatchError: A job cannot be used, or was done with other parameters; nothing was sent.
+        LedgerError: Another runner works in *out*, or the ledger cannot be read or written.
+        OSError: A file cannot be written; what is in flight is finished first. What was saved stays.
     """
-    every = await asyncio.to_thread(list[Job], jobs)  # read_jobs looks for files
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
+    if in_doubt not in ("retry", "skip"):
+        raise ConfigurationError(f"in_doubt is {in_doubt!r}; it must be 'retry' or 'skip'")
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
-    earlier = await asyncio.to_thread(_read_manifest, out / MANIFEST)
-    run = _Run(out=out, stems=_stems(every), on_record=on_record)
-    todo: list[Job] = []
-    for job in every:
-        record = earlier.get(job.custom_id)
-        if record is not None and await asyncio.to_thread(_is_done, record, job, out):
-            run.summary.skipped += 1
-            on_record(record, False)  # noqa: FBT003 - the callback's second argument is its own
-        else:
-            todo.append(job)
-    await run.run(session, todo, concurrency)
-    return run.summary
+    async with Ledger(out) as ledger:
+        run = _Run(session=session, out=out, ledger=ledger, on_record=on_record)
+        await run.recover()
+        total = await ledger.load(jobs)
+        on_begin(total)
+        await run.look_back(in_doubt)
+        await run.work(concurrency, in_doubt)
+        with suppress(OSError):  # what is still in it is for the next run
+            await asyncio.to_thread((out / ARRIVING).rmdir)
+    summary = run.summary
+    if run.failure is not None:
+        raise run.failure
+    begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt
+    summary.left = total.jobs - begun
+    return summary
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class _Run:
-    """What is left to do of a batch, while it is done."""
+    """One run, while it lasts."""
 
+    session: ImageSession
     out: Path
-    stems: Mapping[str, str]
+    ledger: Ledger
     on_record: Callable[[Record, bool], None]
     summary: Summary = attrs.field(factory=Summary)
+    failure: OSError | LedgerError | None = None
+    _next: deque[Entry] = attrs.field(factory=deque[Entry], init=False)
+    _after: int = attrs.field(default=0, init=False)
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
-    async def run(self, session: ImageSession, jobs: Sequence[Job], concurrency: int) -> None:
-        """Send the jobs; images are saved side by side with the requests."""
-        async with AsyncExitStack() as stack:
-            arriving = await asyncio.to_thread(tempfile.mkdtemp, prefix=".arriving-", dir=self.out)
-            stack.push_async_callback(
-                asyncio.to_thread, shutil.rmtree, arriving, ignore_errors=True
-            )
-            outcomes = session.map(self._requests(jobs), concurrency=concurrency, save_to=arriving)
-            manifest = await asyncio.to_thread((self.out / MANIFEST).open, "ab")
-            stack.push_async_callback(asyncio.to_thread, manifest.close)
-            writing, saving = asyncio.Lock(), asyncio.Semaphore(concurrency)
+    async def recover(self) -> None:
+        """Find what arrived of the requests that were in flight when the last run ended."""
+        found = await asyncio.to_thread(arrived, self.out)
+        for entry in await self.ledger.started():
+            record = await asyncio.to_thread(_recovered, self.out, entry, found)
+            self.summary.recovered += record.status == "done"
+            await self.ledger.finish(entry, record)
 
-            async def keep(job: Job, outcome: Outcome[ImageRequest]) -> None:
-                try:
-                    record = await _save(job, outcome, self.out / self.stems[job.custom_id])
-                    async with writing:
-                        await asyncio.to_thread(_append, manifest.fileno(), record)
-                finally:
-                    saving.release()
-                self._count(record)
+    async def look_back(self, in_doubt: InDoubt) -> None:
+        """Tell what earlier runs did; what they did and is no longer there is to be done again."""
+        states: list[State] = ["done", "rejected"]
+        if in_doubt == "skip":
+            states.append("in_doubt")
+        after = 0
+        while page := await self.ledger.page(states, after=after):
+            after = page[-1].job.line
+            gone = await asyncio.to_thread(_gone, self.out, page)
+            if gone:
+                await self.ledger.reset(gone)
+            for entry in page:
+                if entry not in gone and entry.record is not None:
+                    self.summary.skipped += entry.state == "done"
+                    self.summary.rejected += entry.state == "rejected"
+                    self.summary.in_doubt += entry.state == "in_doubt"
+                    self.on_record(entry.record, False)  # noqa: FBT003 - the callback's own
 
+    async def work(self, concurrency: int, in_doubt: InDoubt) -> None:
+        """Do what is left, *concurrency* requests side by side."""
+        states: list[State] = ["pending", "failed"]
+        if in_doubt == "retry":
+            states.append("in_doubt")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(self._worker(states))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _worker(self, states: Sequence[State]) -> None:
+        """Do one job after the other, until there is none or the run is to end."""
+        try:
+            while (entry := await self._take(states)) is not None:
+                await self._do(entry)
+        except (OSError, LedgerError) as error:  # the others finish what is paid for
+            self.failure = self.failure or error
+
+    async def _take(self, states: Sequence[State]) -> Entry | None:
+        async with self._turn:
+            if not self._next:
+                self._next += await self.ledger.page(states, after=self._after)
+                if self._next:
+                    self._after = self._next[-1].job.line
+            if not self._next or self.summary.stopped is not None or self.failure is not None:
+                return None
+            return self._next.popleft()
+
+    async def _do(self, entry: Entry) -> None:
+        """Send a request and keep what it brings."""
+        key = secrets.token_hex(16)
+        if entry.state == "in_doubt":
+            self.summary.resent += 1
+            self.summary.resent_images += entry.images
+            key = entry.idempotency_key or key
+        await self.ledger.start(entry, key)
+        request = attrs.evolve(entry.job.request, extra_headers={"Idempotency-Key": key})
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        folder = Folder(self.out / ARRIVING, name=key)
+        async with self.session.map((request,), concurrency=1, save_to=folder) as outcomes:
+            outcome = await anext(outcomes)
+        elapsed = loop.time() - begun_at
+        if isinstance(outcome.error, _STOPS):
+            self.summary.stopped = self.summary.stopped or outcome.error
+        record = await self._save(entry, outcome, elapsed)
+        await self.ledger.finish(entry, record)
+        self._count(record)
+
+    async def _save(self, entry: Entry, outcome: Outcome[ImageRequest], elapsed: float) -> Record:
+        """Put the images of an outcome in their place, and return its record."""
+        error = outcome.error
+        result: ImagesResponse | None = outcome.response
+        if isinstance(error, PartialResultError):
+            result = error.result
+            if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
+                error = None
+        images: list[Mapping[str, Any]] = []
+        for number, image in enumerate(result.data if result is not None else (), start=1):
+            name = place(entry.stem, entry.first, number)
             try:
-                async with asyncio.TaskGroup() as group, outcomes:
-                    async for outcome in outcomes:
-                        if isinstance(outcome.error, _STOPS):
-                            self.summary.stopped = self.summary.stopped or outcome.error
-                        await saving.acquire()  # a slow disk slows the requests down
-                        group.create_task(keep(jobs[outcome.index], outcome))
-            except ExceptionGroup as errors:
-                raise errors.exceptions[0] from None  # the others are about the same disk
-
-    def _requests(self, jobs: Sequence[Job]) -> Iterator[ImageRequest]:
-        for job in jobs:
-            if self.summary.stopped is not None:
-                return
-            yield job.request
+                if image.path is None:
+                    await image.save(self.out / name)
+                images.append(await asyncio.to_thread(_keep, self.out, image, name))
+            except ImageSDKError as failure:  # a download that failed
+                error = error or failure
+        answered = result if result is not None else error
+        attempts = answered.attempts if answered is not None else ()
+        return _record(
+            entry,
+            images,
+            error,
+            usage=result.usage if result is not None else None,
+            request_id=answered.request_id if answered is not None else None,
+            attempts=len(attempts),
+            elapsed=round(elapsed, 3),
+            waited=round(max(0.0, elapsed - sum(attempt.elapsed for attempt in attempts)), 3),
+        )
 
     def _count(self, record: Record) -> None:
         self.summary.images += len(record.images)
@@ -189,117 +261,78 @@ class _Run:
         self.on_record(record, True)  # noqa: FBT003
 
 
-async def _save(job: Job, outcome: Outcome[ImageRequest], stem: Path) -> Record:
-    """Save the images of an outcome as ``stem-1.png`` and so on, and return its record."""
-    error = outcome.error
-    result: ImagesResponse | None = outcome.response
-    if isinstance(error, PartialResultError):
-        result = error.result
-        if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
-            error = None
-    images: list[Mapping[str, Any]] = []
-    for number, image in enumerate(result.data if result is not None else (), start=1):
-        try:
-            path = await _keep(image, f"{stem}-{number}")
-        except ImageSDKError as failure:  # a download that failed
-            error = error or failure
-        else:
-            images.append(await asyncio.to_thread(_describe, image, path))
-    status = "done" if error is None else "partial" if images else "failed"
-    answered = result if result is not None else error
+def _record(
+    entry: Entry,
+    images: Sequence[Mapping[str, Any]],
+    error: ImageSDKError | None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    request_id: str | None = None,
+    attempts: int = 0,
+    elapsed: float = 0.0,
+    waited: float = 0.0,
+) -> Record:
+    job = entry.job
     return Record(
         custom_id=job.custom_id,
-        status=status,
-        endpoint=job.request.endpoint,
+        line=job.line,
+        status=status_of(error, len(images)),
+        endpoint=job.endpoint,
         params=job.params,
         key=job.key,
         images=images,
-        usage=result.usage if result is not None else None,
-        request_id=answered.request_id if answered is not None else None,
-        attempts=len(answered.attempts) if answered is not None else 0,
-        error=_error_fields(error) if error is not None else None,
+        usage=usage,
+        request_id=request_id,
+        attempts=attempts,
+        elapsed=elapsed,
+        waited=waited,
+        error=error_fields(error) if error is not None else None,
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
 
-async def _keep(image: Image, path: str) -> Path:
-    """Move an image that is on disk to *path*, with its suffix; save one that is not."""
-    if image.path is None:
-        return await image.save(path)
-    target = Path(f"{path}{image.path.suffix}")
-    image.path = await asyncio.to_thread(image.path.replace, target)
+def _keep(out: Path, image: Image, name: str) -> Mapping[str, Any]:
+    """Put an image that is on the disk in its place; return what the manifest says of it."""
+    path = _move(out, image.path, name) if image.path is not None else None
+    if path is None:
+        raise AssertionError("an image that was saved has a path")
+    image.path = path
+    return {**describe(out, path), "revised_prompt": image.revised_prompt}
+
+
+def _move(out: Path, path: Path, name: str) -> Path:
+    target = out / f"{name}{path.suffix}"
+    if path != target:
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
     return target
 
 
-def _describe(image: Image, path: Path) -> Mapping[str, Any]:
-    with path.open("rb") as file:
-        size_bytes, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256")
-    return {
-        "file": path.name,
-        "mime_type": image.mime_type,
-        "width": image.width,
-        "height": image.height,
-        "bytes": size_bytes,
-        "sha256": digest.hexdigest(),
-        "revised_prompt": image.revised_prompt,
-    }
-
-
-def _error_fields(error: ImageSDKError) -> Mapping[str, Any]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "status": error.status,
-        "code": getattr(error, "code", None),
-        "may_be_billed": error.may_be_billed,
-    }
-
-
-def _append(descriptor: int, record: Record) -> None:
-    line = msgspec.json.encode(record) + b"\n"
-    while line:
-        line = line[os.write(descriptor, line) :]
-    os.fsync(descriptor)
-
-
-def _read_manifest(path: Path) -> dict[str, Record]:
-    """Return the last record of each job; a last line that was torn by a crash is cut off."""
-    records: dict[str, Record] = {}
-    if not path.exists():
-        return records
-    with path.open("r+b") as file:
-        whole = 0
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            try:
-                record = msgspec.json.decode(line, type=Record)
-            except msgspec.DecodeError as error:
-                raise BatchError(f"{path}: line {number} is no record of a run: {error}") from None
-            records[record.custom_id] = record
-        file.truncate(whole)
-    return records
-
-
-def _is_done(record: Record, job: Job, out: Path) -> bool:
-    if record.key != job.key and record.images:
-        raise BatchError(
-            f"line {job.line}: {job.custom_id!r} was made with other parameters by an earlier run "
-            f"into {out}; give it another id, or choose another --out",
-            line=job.line,
+def _recovered(out: Path, entry: Entry, found: Mapping[str, Mapping[int, Path]]) -> Record:
+    """Put what arrived of a request in its place, and return the record of its job."""
+    here = found.get(entry.idempotency_key or "", {})
+    images: list[Mapping[str, Any]] = []
+    for number in range(1, entry.images + 1):
+        name = place(entry.stem, entry.first, number)
+        path = _move(out, here[number], name) if number in here else in_place(out, name)
+        if path is not None:
+            images.append({**describe(out, path), "revised_prompt": None})
+    error = None
+    if len(images) < entry.images:
+        error = ImageSDKError(
+            f"the run ended while the request was in flight; {len(images)} of {entry.images} images "
+            "are here, and all may have been billed",
+            may_be_billed=True,
         )
-    return record.status == "done" and all((out / i["file"]).is_file() for i in record.images)
+    return attrs.evolve(
+        _record(entry, images, error), status="done" if error is None else "in_doubt"
+    )
 
 
-def _stems(jobs: Sequence[Job]) -> dict[str, str]:
-    """Return a file name for each job, from its id: safe anywhere, and never the same for two."""
-    stems: dict[str, str] = {}
-    taken: set[str] = set()
-    for job in jobs:
-        stem = _UNSAFE.sub("-", job.custom_id).strip(".-")[:100] or "job"
-        if stem.lower() != job.custom_id.lower() or stem.lower() in taken:
-            stem = f"{stem}-{hashlib.sha256(job.custom_id.encode()).hexdigest()[:8]}"
-        taken.add(stem.lower())
-        stems[job.custom_id] = stem
-    return stems
+def _gone(out: Path, page: Iterable[Entry]) -> list[Entry]:
+    """Return the jobs that are done and whose files are no longer there."""
+    return [
+        entry
+        for entry in page
+        if entry.state == "done" and entry.record and not is_there(out, entry.record.images)
+    ]

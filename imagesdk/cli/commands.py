@@ -10,14 +10,16 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import attrs
 
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
+from imagesdk.batch.records import MANIFEST, Record
+from imagesdk.batch.rows import Format, format_of, whole_lines
+from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.client.results import Image, ImagesResponse
@@ -29,6 +31,7 @@ from imagesdk.errors import (
     ConfigurationError,
     ImageSDKError,
     InvalidRequestError,
+    LedgerError,
     PartialResultError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -38,6 +41,7 @@ from imagesdk.sinks import Folder
 __all__ = ("run",)
 
 _EMULATOR_KEY = "sk-test-emulator"
+_TABLE_ROWS = 200
 _REFUSED = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
 
 
@@ -54,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return asyncio.run(commands[arguments.command](arguments))
+    except LedgerError as error:
+        return _report(error, "failed")
     except (ConfigurationError, InvalidRequestError, BatchError) as error:
         return _report(error, "usage")
     except _REFUSED as error:
@@ -265,59 +271,78 @@ async def _batch(arguments: argparse.Namespace) -> int:
     """Run a file of requests."""
     if arguments.concurrency < 1:
         raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
-    jobs = await asyncio.to_thread(_read_file, Path(arguments.file))
     out = Path(arguments.out)
     console = Console()
     records: list[Record] = []
     async with _session(arguments) as session:
-        with BatchView(console, sum(job.request.n or 1 for job in jobs), session.snapshot) as view:
+        with BatchView(console, session.snapshot) as view:
 
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
-                records.append(record)
-                view.add(record)
+                if len(records) <= _TABLE_ROWS:
+                    records.append(record)
+                view.add(record, is_new=is_new)
                 if arguments.json and is_new:
                     print(json.dumps(attrs.asdict(record)), flush=True)
 
             summary = await run_jobs(
-                session, jobs, out, concurrency=arguments.concurrency, on_record=on_record
+                session,
+                _read_file(arguments.file, arguments.format or format_of(arguments.file)),
+                out,
+                concurrency=arguments.concurrency,
+                in_doubt=arguments.in_doubt,
+                on_begin=view.begin,
+                on_record=on_record,
             )
-    order = {job.custom_id: index for index, job in enumerate(jobs)}
-    records.sort(key=lambda record: order[record.custom_id])
-    if not arguments.json:
-        console.table(records, out)
-    console.say(_sentence(summary, len(jobs), out))
+    if not arguments.json and len(records) <= _TABLE_ROWS:
+        console.table(sorted(records, key=lambda record: record.line), out)
+    console.say(_sentence(summary, out))
     return _batch_code(summary)
 
 
-def _read_file(path: Path) -> list[Job]:
-    try:
-        with path.open("rb") as file:
-            jobs = list(read_jobs(file, path.parent))
-    except OSError as error:
-        raise BatchError(f"{path} cannot be read: {error.strerror}") from None
-    except BatchError as error:
-        raise BatchError(f"{path}: {error}", line=error.line) from None
-    if not jobs:
-        raise BatchError(f"{path} holds no requests")
-    return jobs
+def _read_file(name: str, kind: Format) -> Iterator[Job]:
+    """Yield the jobs of a file, or of standard input."""
+    said = "standard input" if name == "-" else name
+    job = None
+    with contextlib.ExitStack() as stack:
+        try:
+            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            for job in read_jobs(whole_lines(file), Path(name).parent, kind=kind):
+                yield job
+        except OSError as error:
+            raise BatchError(f"{said} cannot be read: {error.strerror}") from None
+        except BatchError as error:
+            raise BatchError(f"{said}: {error}", line=error.line) from None
+    if job is None:
+        raise BatchError(f"{said} holds no requests")
 
 
-def _sentence(summary: Summary, total: int, out: Path) -> str:
+def _sentence(summary: Summary, out: Path) -> str:
     parts = [f"{summary.images} images from {summary.done + summary.failed} requests in {out}"]
     if summary.skipped:
         parts.append(f"{summary.skipped} were done before")
+    if summary.recovered:
+        parts.append(f"{summary.recovered} of them had arrived when the last run was cut off")
+    if summary.resent:
+        parts.append(
+            f"{summary.resent} in doubt were sent again: "
+            f"up to {summary.resent_images} images may have been billed twice"
+        )
+    if summary.in_doubt:
+        parts.append(f"{summary.in_doubt} in doubt were left (--in-doubt retry sends them again)")
     if summary.failed:
         parts.append(f"{summary.failed} failed")
+    if summary.rejected:
+        parts.append(f"{summary.rejected} were rejected before, and not sent again")
     if summary.stopped is not None:
-        left = total - summary.done - summary.failed - summary.skipped
-        parts.append(f"stopped, {left} not begun: {summary.stopped}")
+        parts.append(f"stopped, {summary.left} not begun: {summary.stopped}")
     return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
 
 
 def _batch_code(summary: Summary) -> int:
     if summary.stopped is not None:
         return EXIT_CODES["refused"]
-    return EXIT_CODES["some_failed" if summary.failed else "done"]
+    unfinished = summary.failed or summary.rejected or summary.in_doubt
+    return EXIT_CODES["some_failed" if unfinished else "done"]
 
 
 # serve ----------------------------------------------------------------------------------------

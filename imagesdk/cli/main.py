@@ -112,9 +112,24 @@ def _add_batch(commands: _Commands[argparse.ArgumentParser]) -> None:
     batch = _add(commands, "batch", "run many requests from a file")
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
     parser = _add(actions, "run", "run the requests of a file and keep the images and a manifest")
-    parser.add_argument("file", help="JSON lines: see docs/batch.md")
+    parser.add_argument(
+        "file",
+        help="JSON lines, CSV, TSV or a prompt a line, '-' for standard input: see docs/batch.md",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "csv", "tsv", "txt"),
+        help="of the file (default: what its suffix says, or else jsonl)",
+    )
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
+    )
+    parser.add_argument(
+        "--in-doubt",
+        choices=("retry", "skip"),
+        default="retry",
+        help="what to do with requests that were in flight when an earlier run was cut off, and may "
+        "have been billed (default: retry)",
     )
     parser.add_argument("--model", help="for requests that name none")
     parser.add_argument(

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from imagesdk.batch.runner import Record
+from imagesdk.batch.ledger import Total
+from imagesdk.batch.records import Record
 from imagesdk.limiters.base import LimiterSnapshot
 
 if TYPE_CHECKING:
@@ -80,15 +81,12 @@ class BatchView:
 
     Args:
         console: Where plain lines go.
-        total: Images that are asked for.
         snapshot: Tells why the next request waits.
     """
 
-    def __init__(
-        self, console: Console, total: int, snapshot: Callable[[], LimiterSnapshot]
-    ) -> None:
+    def __init__(self, console: Console, snapshot: Callable[[], LimiterSnapshot]) -> None:
         self._console = console
-        self._total = total
+        self._total = 0
         self._snapshot = snapshot
         self._images = 0
         self._failed = 0
@@ -99,7 +97,7 @@ class BatchView:
         if _has_rich() and sys.stderr.isatty():
             self._progress = _make_progress()
             self._progress.start()
-            self._task = self._progress.add_task("images", total=self._total, why="")
+            self._task = self._progress.add_task("images", total=None, why="")
         return self
 
     def __exit__(
@@ -111,15 +109,21 @@ class BatchView:
         if self._progress is not None:
             self._progress.stop()
 
-    def add(self, record: Record) -> None:
-        """Show that a request has ended."""
+    def begin(self, total: Total) -> None:
+        """Show how many images are asked for."""
+        self._total = total.images
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=total.images)
+
+    def add(self, record: Record, *, is_new: bool = True) -> None:
+        """Show that a request has ended; without a terminal, only if that is new."""
         self._images += len(record.images)
         self._failed += record.status != "done"
         why = _why(self._snapshot())
         failed = f", {self._failed} failed" if self._failed else ""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self._images, why=f"{why}{failed}")
-        else:
+        elif is_new:
             self._console.say(
                 f"{self._images}/{self._total} images{failed}: {record.custom_id} "
                 f"{record.status}{f' ({why})' if why else ''}"

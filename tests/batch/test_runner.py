@@ -19,8 +19,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.runner import MANIFEST, Record, Summary, run_jobs
+from imagesdk.batch.ledger import LEDGER, Ledger
+from imagesdk.batch.records import MANIFEST, Record
+from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import (
@@ -30,10 +33,12 @@ from imagesdk.errors import (
     ImageSDKError,
     PermissionDeniedError,
     QuotaExceededError,
+    ResponseInterruptedError,
 )
 from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest
 
+OWN = {MANIFEST, LEDGER, "run.lock"}
 Answers = Callable[[SentRequest], ScriptedAnswer | ImageSDKError]
 
 
@@ -85,8 +90,8 @@ def manifest_of(out: Path) -> list[dict[str, Any]]:
 
 
 def pictures_in(out: Path) -> list[str]:
-    """Return the names of all files but the manifest's."""
-    return sorted(path.name for path in out.iterdir() if path.name != MANIFEST)
+    """Return the names of all files but those of the ledger and the manifest."""
+    return sorted(path.name for path in out.iterdir() if path.name not in OWN)
 
 
 async def play(
@@ -355,43 +360,150 @@ async def test_a_failed_job_may_be_corrected(tmp_path: Path) -> None:
     corrected = jobs_of({"id": "a", "prompt": "new"})
     summary, _, _ = await play([image_answer()], corrected, tmp_path)
     assert summary == Summary(done=1, images=1)
-    assert [record["status"] for record in manifest_of(tmp_path)] == ["failed", "done"]
+    assert [record["status"] for record in manifest_of(tmp_path)] == ["rejected", "done"]
     assert (await play([], corrected, tmp_path))[0] == Summary(skipped=1)
 
 
 async def test_a_failed_job_is_run_again(tmp_path: Path) -> None:
-    """A second run tries again what failed."""
-    await play([refusal(400, "bad"), image_answer()], prompts("a", "b"), tmp_path)
-    summary, _, transport = await play([image_answer()], prompts("a", "b"), tmp_path)
+    """A second run tries again what failed, as another request than before."""
+    _, _, first = await play([refusal(500, "bad"), image_answer()], prompts("a", "b"), tmp_path)
+    summary, _, second = await play([image_answer()], prompts("a", "b"), tmp_path)
     assert summary == Summary(skipped=1, done=1, images=1)
-    assert transport.requests[0].json["prompt"] == "a"
+    assert second.requests[0].json["prompt"] == "a"
+    keys = [played.requests[0].headers["Idempotency-Key"] for played in (first, second)]
+    assert keys[0] != keys[1]
 
 
-async def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
-    """What a crash left of the last record is removed, and its job is run again."""
+async def test_what_the_server_rejects_is_not_sent_again(tmp_path: Path) -> None:
+    """A request that was refused for what it is stays refused until its line is changed."""
+    _, (record,), _ = await play([refusal(400, "bad")], prompts("a"), tmp_path)
+    assert record.status == "rejected"
+    summary, _, transport = await play([], prompts("a"), tmp_path)
+    assert summary == Summary(rejected=1)
+    assert not transport.requests
+
+
+async def test_a_torn_manifest_is_written_again(tmp_path: Path) -> None:
+    """Whatever a crash or an editor left of the manifest, the next run writes what the ledger says."""
     await play([image_answer(), image_answer()], prompts("a", "b"), tmp_path)
     whole = (tmp_path / MANIFEST).read_bytes()
-    first = whole.index(b"\n") + 1
-    for end in (first + 1, first + 40, len(whole) - 1):
-        (tmp_path / MANIFEST).write_bytes(whole[:end])
-        summary, records, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
-        assert summary == Summary(skipped=1, done=1, images=1)
-        assert [record.custom_id for record in records] == ["b"]
-        assert [record["custom_id"] for record in manifest_of(tmp_path)] == ["a", "b"]
+    for content in (b"", whole[:40], whole[:-1], b"garbage\n" + whole):
+        (tmp_path / MANIFEST).write_bytes(content)
+        assert (await play([], prompts("a", "b"), tmp_path))[0] == Summary(skipped=2)
+        assert (tmp_path / MANIFEST).read_bytes() == whole
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"garbage\n", b"{}\n", b"\n", b'{"custom_id": 5}\n', b"\xff\n", b"[1, 2]\n"]
-)
-async def test_a_line_that_is_no_record_is_an_error(tmp_path: Path, garbage: bytes) -> None:
-    """A manifest that somebody else wrote into is left alone, and the error names file and line."""
-    await play([image_answer()], prompts("a"), tmp_path)
-    manifest = tmp_path / MANIFEST
-    content = manifest.read_bytes() + garbage
-    manifest.write_bytes(content + b"\n")
-    with pytest.raises(BatchError, match=r"manifest\.jsonl: line 2 is no record of a run"):
-        await play([], prompts("a"), tmp_path)
-    assert manifest.read_bytes() == content + b"\n"
+# What was in flight -------------------------------------------------------------------------------
+
+
+async def cut_off(jobs: Iterable[Job], out: Path, *, arrived: int = 0) -> str:
+    """Leave a run as a kill does while its first request is in flight; return that request's key.
+
+    Of its images, *arrived* are on the disk.
+    """
+    await asyncio.to_thread(out.mkdir, exist_ok=True)
+    key = "0" * 31 + "7"
+    async with Ledger(out) as ledger:
+        await ledger.load(jobs)
+        (entry, *_) = await ledger.page(["pending", "failed"])
+        await ledger.start(entry, key)
+    (out / ARRIVING).mkdir()
+    for number in range(1, arrived + 1):
+        await asyncio.to_thread((out / ARRIVING / f"{key}-{number}.png").write_bytes, png())
+    await asyncio.to_thread((out / ARRIVING / ".imagesdk-1.part").write_bytes, b"half")
+    return key
+
+
+async def test_what_was_in_flight_is_sent_again_with_its_key(tmp_path: Path) -> None:
+    """A server that honours the Idempotency-Key bills a request once, however often it is cut off."""
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 2}, {"id": "b", "prompt": "b"})
+    key = await cut_off(jobs, tmp_path)
+    answers = [image_answer(png(), png()), image_answer()]
+    summary, _, transport = await play(answers, jobs, tmp_path)
+    assert summary == Summary(done=2, images=3, resent=1, resent_images=2)
+    keys = [request.headers["Idempotency-Key"] for request in transport.requests]
+    assert keys[0] == key
+    assert keys[1] != key
+    assert pictures_in(tmp_path) == ["a-1.png", "a-2.png", "b-1.png"]
+    assert (await play([], jobs, tmp_path))[0] == Summary(skipped=2)
+
+
+async def test_what_was_in_flight_may_be_left(tmp_path: Path) -> None:
+    """``skip`` sends nothing that may have been billed, and the record says why."""
+    await cut_off(prompts("a"), tmp_path)
+    for _ in range(2):
+        transport = ScriptedTransport([])
+        async with scripted(transport) as session:
+            summary = await run_jobs(session, prompts("a"), tmp_path, in_doubt="skip")
+        assert summary == Summary(in_doubt=1)
+        assert not transport.requests
+    (record,) = manifest_of(tmp_path)
+    assert record["status"] == "in_doubt"
+    assert record["error"]["may_be_billed"]
+    assert (await play([image_answer()], prompts("a"), tmp_path))[0].resent == 1
+
+
+async def test_what_had_arrived_is_found(tmp_path: Path) -> None:
+    """Images that were received when the run was killed are kept, and not asked for again."""
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 2})
+    await cut_off(jobs, tmp_path, arrived=2)
+    summary, _, transport = await play([], jobs, tmp_path)
+    assert summary == Summary(skipped=1, recovered=1)
+    assert not transport.requests
+    assert pictures_in(tmp_path) == ["a-1.png", "a-2.png"]
+    (record,) = manifest_of(tmp_path)
+    assert record["status"] == "done"
+    assert record["images"][1]["sha256"] == hashlib.sha256(png()).hexdigest()
+
+
+async def test_what_was_already_in_its_place_is_found(tmp_path: Path) -> None:
+    """A kill between the names and the ledger loses nothing, at whichever image it comes."""
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 3})
+    key = await cut_off(jobs, tmp_path, arrived=3)
+    (tmp_path / ARRIVING / f"{key}-1.png").rename(tmp_path / "a-1.png")
+    assert (await play([], jobs, tmp_path))[0] == Summary(skipped=1, recovered=1)
+    assert len(manifest_of(tmp_path)[0]["images"]) == 3
+
+
+async def test_a_part_that_had_arrived_is_kept_until_there_is_more(tmp_path: Path) -> None:
+    """Some of the images of a request that was cut off are kept, and the request stays in doubt."""
+    jobs = jobs_of({"id": "a", "prompt": "a", "n": 2})
+    await cut_off(jobs, tmp_path, arrived=1)
+    async with scripted(ScriptedTransport([])) as session:
+        summary = await run_jobs(session, jobs, tmp_path, in_doubt="skip")
+    assert summary == Summary(in_doubt=1)
+    assert pictures_in(tmp_path) == ["a-1.png"]
+    summary, _, _ = await play([image_answer(png(), png(9, 9))], jobs, tmp_path)
+    assert summary == Summary(done=1, images=2, resent=1, resent_images=2)
+
+
+async def test_an_answer_that_was_lost_leaves_its_job_in_doubt(tmp_path: Path) -> None:
+    """A failure that may have been billed is in doubt, and the next run says that it is sent again."""
+    lost = ResponseInterruptedError("gone", phase="receive")
+    _, (record,), first = await play([lost], prompts("a"), tmp_path)
+    assert record.status == "in_doubt"
+    summary, _, second = await play([image_answer()], prompts("a"), tmp_path)
+    assert summary == Summary(done=1, images=1, resent=1, resent_images=1)
+    keys = {played.requests[0].headers["Idempotency-Key"] for played in (first, second)}
+    assert len(keys) == 1
+
+
+async def test_a_lost_ledger_is_made_from_the_manifest(tmp_path: Path) -> None:
+    """Without its ledger a folder is still known by its manifest."""
+    jobs = prompts("b", "a", "A")
+    await play(lambda _: image_answer(), jobs, tmp_path)
+    names, manifest = pictures_in(tmp_path), (tmp_path / MANIFEST).read_bytes()
+    (tmp_path / LEDGER).unlink()
+    assert (await play([], jobs, tmp_path))[0] == Summary(skipped=3)
+    assert pictures_in(tmp_path) == names
+    assert (tmp_path / MANIFEST).read_bytes() == manifest
+
+
+async def test_what_to_do_with_doubts_must_be_known(tmp_path: Path) -> None:
+    """Another word than retry or skip is refused."""
+    async with scripted(ScriptedTransport([])) as session:
+        with pytest.raises(ConfigurationError, match="in_doubt is 'ask'"):
+            await run_jobs(session, [], tmp_path, in_doubt="ask")  # type: ignore[arg-type]
 
 
 # Failures -----------------------------------------------------------------------------------------
@@ -408,7 +520,7 @@ async def test_a_failed_job_is_recorded_and_the_run_goes_on(
     summary = await run_jobs(session, jobs, tmp_path, concurrency=1)
     assert summary == Summary(done=1, failed=1, images=1)
     bad, good = manifest_of(tmp_path)
-    assert (bad["custom_id"], bad["status"], bad["images"]) == ("bad", "failed", [])
+    assert (bad["custom_id"], bad["status"], bad["images"]) == ("bad", "rejected", [])
     assert bad["error"]["type"] == "ModerationError"
     assert bad["error"]["status"] == 400
     assert bad["error"]["code"]
@@ -529,31 +641,40 @@ async def test_a_job_without_any_image_has_failed(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
-    """A full or broken disk is an OSError, not a group of them; what was saved before stays."""
+    """A full or broken disk is an OSError; what is in flight is finished, and nothing is lost."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        return ScriptedAnswer(image_answer().body, delay=0.02 * (request.json["prompt"] == "c"))
+
     (tmp_path / "b-1.png" / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match=r"b-1\.png"):
-        await play([image_answer(), image_answer()], prompts("a", "b"), tmp_path)
-    assert [record["custom_id"] for record in manifest_of(tmp_path)] == ["a"]
+        await play(answer, prompts(*"abcd"), tmp_path, concurrency=3)
+    assert {"a", "c"} <= {record["custom_id"] for record in manifest_of(tmp_path)}
+    with pytest.raises(OSError, match=r"b-1\.png"):
+        await play([], prompts(*"abcd"), tmp_path)
     (tmp_path / "b-1.png" / "in the way").rmdir()
     (tmp_path / "b-1.png").rmdir()
-    summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
-    assert summary == Summary(skipped=1, done=1, images=1)
+    summary, _, transport = await play(lambda _: image_answer(), prompts(*"abcd"), tmp_path)
+    assert summary.recovered == 1
+    assert summary.skipped + summary.done == 4
+    assert "b" not in [request.json["prompt"] for request in transport.requests]
 
 
 async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be saved as it came is tried once more; then the run ends, with nothing half left."""
 
-    def fsync(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fsync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size == len(png()):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", fsync)  # the operating system, not our code
         with pytest.raises(OSError, match="No space left"):
             await play([image_answer()], prompts("a"), tmp_path)
-    assert await asyncio.to_thread(os.listdir, tmp_path) == [MANIFEST]
+    assert pictures_in(tmp_path) == []
     summary, _, _ = await play([image_answer()], prompts("a"), tmp_path)
-    assert summary == Summary(done=1, images=1)
-    assert sorted(await asyncio.to_thread(os.listdir, tmp_path)) == ["a-1.png", MANIFEST]
+    assert summary == Summary(done=1, images=1, resent=1, resent_images=1)
+    assert pictures_in(tmp_path) == ["a-1.png"]
 
 
 async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:
@@ -574,5 +695,5 @@ async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
-    assert summary == Summary(skipped=1, done=1, images=1)
+    assert summary == Summary(skipped=1, done=1, images=1, resent=1, resent_images=1)
     assert not [name for name in pictures_in(tmp_path) if name.endswith(".part")]

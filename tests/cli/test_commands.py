@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,8 +43,8 @@ with urllib.request.urlopen(request) as answer:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the names of the files in a folder."""
-    return sorted(path.name for path in folder.iterdir())
+    """Return the names of the files in a folder, without those of a ledger."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("run."))
 
 
 @pytest.fixture
@@ -527,7 +529,8 @@ def test_batch_with_a_bad_file_is_exit_code_2(
     code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
     assert code == EXIT_CODES["usage"]
     assert message in capsys.readouterr().err
-    assert not out.exists()
+    assert files_in(out) == ["manifest.jsonl"]
+    assert not (out / "manifest.jsonl").read_bytes()
 
 
 def test_batch_without_its_file_is_exit_code_2(
@@ -584,6 +587,76 @@ def test_batch_that_cannot_save_is_exit_code_1(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("imagesdk: ")
     assert "a-1.png" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("jobs.csv", 'id,prompt,size,n\r\na,"a fox, asleep",256x256,2\r\n'),
+        ("jobs.tsv", "id\tprompt\tsize\tn\na\ta fox\t256x256\t2\n"),
+    ],
+)
+def test_batch_reads_tables(tmp_path: Path, out: Path, name: str, text: str) -> None:
+    """The suffix of the file tells that it is a table."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert main(["batch", "run", str(tmp_path / name), "--out", str(out), "--emulator"]) == 0
+    assert files_in(out) == ["a-1.png", "a-2.png", "manifest.jsonl"]
+
+
+def test_batch_reads_standard_input(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-`` is standard input, in the format that is said."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fox\n\nan owl\n")))
+    arguments = ["batch", "run", "-", "--format", "txt", "--out", str(out), "--emulator"]
+    assert main(arguments) == 0
+    assert files_in(out) == ["line-1-1.png", "line-3-1.png", "manifest.jsonl"]
+
+
+def test_batch_of_another_runner_is_exit_code_1(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runners in one folder would pay for everything twice: the second one is told so."""
+    out.mkdir(parents=True)
+    lock = sqlite3.connect(out / "run.lock", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    code = main(["batch", "run", str(prompts(fox("a"))), "--out", str(out), "--emulator"])
+    lock.close()
+    assert code == EXIT_CODES["failed"]
+    assert f"another runner works in {out}" in capsys.readouterr().err
+
+
+def test_batch_tells_what_is_in_doubt(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was in flight in a run that was killed is left or sent again, and counted."""
+    path = prompts(fox("a", n=2))
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator"]
+    assert main(arguments) == 0
+    for name in ("a-1.png", "a-2.png"):
+        (out / name).unlink()
+    with contextlib.closing(sqlite3.connect(out / "run.db", isolation_level=None)) as ledger:
+        ledger.execute("UPDATE jobs SET state = 'started'")
+    capsys.readouterr()
+    assert main([*arguments, "--in-doubt", "skip"]) == EXIT_CODES["some_failed"]
+    assert "1 in doubt were left" in capsys.readouterr().err
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "1 in doubt were sent again: up to 2 images may have been billed twice" in said
+
+
+def test_batch_tells_what_was_rejected_and_what_had_arrived(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second run says what the first one left behind."""
+    path = prompts(fox("a"), '{"id": "bad", "prompt": "a [blocked] thing", "size": "256x256"}')
+    arguments = ["batch", "run", str(path), "--out", str(out), "--emulator"]
+    assert main(arguments) == EXIT_CODES["some_failed"]
+    with contextlib.closing(sqlite3.connect(out / "run.db", isolation_level=None)) as ledger:
+        ledger.execute("UPDATE jobs SET state = 'started' WHERE custom_id = 'a'")
+    capsys.readouterr()
+    assert main(arguments) == EXIT_CODES["some_failed"]
+    said = capsys.readouterr().err
+    assert "1 were done before; 1 of them had arrived when the last run was cut off" in said
+    assert "1 were rejected before, and not sent again" in said
 
 
 # serve --------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from imagesdk.batch.runner import Record
+from imagesdk.batch.ledger import Total
+from imagesdk.batch.records import Record
 from imagesdk.cli.main import main
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.limiters.base import LimiterSnapshot
@@ -153,7 +154,8 @@ def test_a_narrow_terminal_leaves_the_prompt_out(monkeypatch: pytest.MonkeyPatch
 def test_without_a_terminal_each_job_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Plain lines tell how far it is, what has failed, and why requests wait."""
     state = snapshot()
-    with BatchView(Console(), 5, lambda: state) as view:
+    with BatchView(Console(), lambda: state) as view:
+        view.begin(Total(0, 5))
         view.add(record("a", 2))
         state = snapshot(queued=3)
         view.add(failed("no"))
@@ -180,7 +182,8 @@ def test_in_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
-    with BatchView(Console(), 3, lambda: snapshot(queued=2)) as view:
+    with BatchView(Console(), lambda: snapshot(queued=2)) as view:
+        view.begin(Total(0, 3))
         view.add(record("a", 2))
         view.add(failed("no"))
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", terminal.getvalue())
@@ -194,7 +197,8 @@ def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> 
     terminal = Terminal()
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setattr(sys, "stderr", terminal)
-    with BatchView(Console(), 1, snapshot) as view:
+    with BatchView(Console(), snapshot) as view:
+        view.begin(Total(0, 1))
         view.add(record("a"))
     assert terminal.getvalue() == "1/1 images: a done\n"
 
@@ -206,7 +210,7 @@ def test_an_error_ends_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
 
     def stop() -> None:
-        with BatchView(Console(), 1, snapshot):
+        with BatchView(Console(), snapshot):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

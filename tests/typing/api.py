@@ -47,7 +47,8 @@ from imagesdk import (
     VariationRequest,
 )
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.runner import Record, Summary, run_jobs
+from imagesdk.batch.records import Record
+from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
 from imagesdk.models.profiles import profile_named

@@ -1,0 +1,107 @@
+"""The image files of a run: what they are called, where they are, what is in them.
+
+Everything here blocks and belongs into a thread.
+
+An image is written into the folder `ARRIVING`, forced to the disk and named after its request; then it
+is renamed to its place in the run's folder, and then the ledger is told. So whatever is lost in
+between is found by `arrived` and `in_place`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, probe, sniff
+
+__all__ = ("ARRIVING", "arrived", "describe", "in_place", "is_there", "place", "stems")
+
+ARRIVING = ".arriving"
+
+_FILES_A_FOLDER = 990
+"""Images in one folder; there is room for ledger, manifest and a page within a thousand."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_ARRIVED = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)\.[a-z]+")
+_SUFFIXES = (*SUFFIXES.values(), ".bin")
+
+
+def stems(custom_id: str) -> Iterator[str]:
+    """Yield names for the files of a job, the best one first; safe anywhere, and never a path."""
+    stem = _UNSAFE.sub("-", custom_id).strip(".-")[:100] or "job"
+    digest = hashlib.sha256(custom_id.encode()).hexdigest()
+    if stem.lower() == custom_id.lower():
+        yield stem
+    yield f"{stem}-{digest[:8]}"
+    yield f"{stem}-{digest}"
+
+
+def place(stem: str, first: int, number: int) -> str:
+    """Return where an image goes, relative to the run's folder and without a suffix.
+
+    Args:
+        stem: Of its job.
+        first: Images of the jobs before.
+        number: Of the image within its job, from 1.
+    """
+    folder, name = (first + number - 1) // _FILES_A_FOLDER, f"{stem}-{number}"
+    return f"{folder:05d}/{name}" if folder else name
+
+
+def describe(out: Path, path: Path) -> dict[str, Any]:
+    """Return what the manifest says about an image file of the run in *out*."""
+    with path.open("rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        kind = sniff(file.read(HEAD_BYTES))
+
+        def read_at(offset: int, size: int) -> bytes:
+            file.seek(offset)
+            return file.read(size)
+
+        width = height = None
+        with suppress(ValueError):
+            info = probe(read_at, size_bytes, whole=False)
+            width, height = info.width, info.height
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": path.relative_to(out).as_posix(),
+        "mime_type": MIME_TYPES.get(kind) if kind else None,
+        "width": width,
+        "height": height,
+        "bytes": size_bytes,
+        "sha256": digest,
+    }
+
+
+def is_there(out: Path, images: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether all files of a record are there."""
+    return all((out / image["file"]).is_file() for image in images)
+
+
+def arrived(out: Path) -> dict[str, dict[int, Path]]:
+    """Return the images that were received and not put in their place, by request and number.
+
+    Half-written ones are removed.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    if not (out / ARRIVING).is_dir():
+        return found
+    for path in (out / ARRIVING).iterdir():
+        if match := _ARRIVED.fullmatch(path.name):
+            found.setdefault(match[1], {})[int(match[2])] = path
+        elif path.name.endswith(".part"):
+            path.unlink()
+    return found
+
+
+def in_place(out: Path, name: str) -> Path | None:
+    """Return the image that `place` calls *name*, None if it is not there."""
+    for suffix in _SUFFIXES:
+        if (path := out / f"{name}{suffix}").is_file():
+            return path
+    return None

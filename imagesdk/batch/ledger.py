@@ -1,0 +1,453 @@
+"""The ledger of a batch run: what was asked for, and what became of it, in ``run.db``.
+
+SQLite with a write-ahead log and ``synchronous=FULL``, written by one thread. What comes while a
+transaction is on its way to the disk is one transaction together: a commit takes milliseconds, however
+many jobs wait for it. Invariants, at whatever moment the process ends:
+
+- a job is ``started`` before its request is sent, with the Idempotency-Key that goes with it;
+- a job is ``done`` only when its files are on the disk under their names;
+- so what is ``started`` when a run begins may have been billed, and nothing else may.
+
+It must be on a local disk: neither the log nor the lock works over a network.
+https://sqlite.org/wal.html (read 2026-11-21)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+import attrs
+import msgspec
+
+from imagesdk.batch.files import stems
+from imagesdk.batch.jobs import Job
+from imagesdk.batch.records import MANIFEST, Record, read_manifest
+from imagesdk.batch.rows import line_error
+from imagesdk.errors import LedgerError
+
+__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total")
+
+T = TypeVar("T")
+State: TypeAlias = Literal["pending", "started", "done", "failed", "rejected", "in_doubt"]
+
+LEDGER = "run.db"
+_LOCK = "run.lock"
+_VERSION = 1
+_MOST_IMAGES = 100_000  # an n that is no such number is refused later
+_SCHEMA = """
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY,
+  custom_id TEXT NOT NULL UNIQUE,
+  run INTEGER NOT NULL,   -- the last one whose input named it
+  line INTEGER NOT NULL,  -- there
+  endpoint TEXT NOT NULL,
+  params BLOB NOT NULL,   -- JSON
+  folder TEXT NOT NULL,
+  key TEXT NOT NULL,
+  images INTEGER NOT NULL,  -- asked for
+  first INTEGER NOT NULL,   -- images of the jobs before, which tells the folder
+  stem TEXT NOT NULL UNIQUE COLLATE NOCASE,
+  state TEXT NOT NULL CHECK (
+    state IN ('pending', 'started', 'done', 'failed', 'rejected', 'in_doubt')),
+  idempotency_key TEXT,
+  ended INTEGER,  -- in which order
+  saved INTEGER NOT NULL DEFAULT 0,  -- images that the record names
+  record BLOB     -- JSON
+) STRICT;
+CREATE INDEX jobs_by_line ON jobs (run, line);
+CREATE INDEX jobs_by_end ON jobs (ended);
+CREATE INDEX jobs_started ON jobs (id) WHERE state = 'started';
+"""
+_ENTRY = (
+    "SELECT id, custom_id, line, endpoint, params, folder, key, images, first, stem, state, "
+    "idempotency_key, record FROM jobs"
+)
+_Operation: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """A job and its state.
+
+    Attributes:
+        id: Of the row.
+        job: What the input says.
+        images: Number that is asked for.
+        first: Images of the jobs before it.
+        stem: First part of its file names.
+        state: Where it stands.
+        idempotency_key: Of the last request that was sent.
+        record: What became of it, None if it never ended.
+    """
+
+    id: int
+    job: Job
+    images: int
+    first: int
+    stem: str
+    state: State
+    idempotency_key: str | None
+    record: Record | None
+
+
+@attrs.frozen
+class Total:
+    """How many jobs the input has, and how many images it asks for."""
+
+    jobs: int
+    images: int
+
+
+class Ledger:
+    """The ledger of the run in a folder: ``async with Ledger(out) as ledger``.
+
+    All methods may be called side by side. Cancelling one leaves its change in the queue: it is still
+    made.
+
+    Args:
+        out: The run's folder, which exists.
+
+    Raises:
+        LedgerError: Another runner has it, or it cannot be read or written.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="imagesdk-ledger")
+        self._waiting: list[tuple[_Operation, asyncio.Future[Any]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        # Of the thread alone:
+        self._lock: sqlite3.Connection | None = None
+        self._db: sqlite3.Connection | None = None
+        self._run = 0
+        self._ended = 0
+        self._folders: set[Path] = set()
+        self._lines: list[bytes] = []
+        self._manifest: FileIO | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._writer is not None:
+                await asyncio.wait([self._writer])
+        finally:
+            await self._close()
+
+    async def load(self, jobs: Iterable[Job]) -> Total:
+        """Take the jobs of an input in: new ones are pending, the others stay what they are.
+
+        All or none: *jobs* is read to its end first, in the ledger's thread.
+
+        Raises:
+            BatchError: Two jobs have one id, or one has images that were made from another request.
+        """
+        return await self._do(lambda db: self._load(db, jobs))
+
+    async def page(
+        self, states: Sequence[State], *, after: int = 0, limit: int = 256
+    ) -> list[Entry]:
+        """Return the next jobs of the input in these states, from behind line *after*."""
+        marks = ",".join("?" * len(states))
+        sql = f"{_ENTRY} WHERE run = ? AND line > ? AND state IN ({marks}) ORDER BY line LIMIT ?"
+        return await self._do(
+            lambda db: [_entry(row) for row in db.execute(sql, (self._run, after, *states, limit))]
+        )
+
+    async def started(self) -> list[Entry]:
+        """Return what was in flight when the last run ended, of whatever input."""
+        sql = f"{_ENTRY} WHERE state = 'started'"
+        return await self._do(lambda db: [_entry(row) for row in db.execute(sql)])
+
+    async def start(self, entry: Entry, idempotency_key: str) -> None:
+        """Note that a request is about to be sent."""
+        sql = "UPDATE jobs SET state = 'started', idempotency_key = ? WHERE id = ?"
+        await self._do(lambda db: db.execute(sql, (idempotency_key, entry.id)))
+
+    async def reset(self, entries: Iterable[Entry]) -> None:
+        """Make jobs pending: what they brought is gone."""
+        sql = (
+            "UPDATE jobs SET state = 'pending', saved = 0, record = NULL, ended = NULL WHERE id = ?"
+        )
+        rows = [(entry.id,) for entry in entries]
+        await self._do(lambda db: db.executemany(sql, rows))
+
+    async def finish(self, entry: Entry, record: Record) -> None:
+        """Note what became of a job, whose files are in their place; write its line of the manifest."""
+        await self._do(lambda db: self._finish(db, entry.id, record))
+
+    async def _do(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run *operation* in the next transaction, and return when that is on the disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return await future
+
+    async def _write(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            try:
+                results = await self._in_thread(self._commit, [each for each, _ in waiting])
+            except Exception as error:  # noqa: BLE001 - those who wait get it
+                for _, future in waiting:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(waiting, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, partial(self._wrapped, function, *arguments)
+        )
+
+    async def _close(self) -> None:
+        try:
+            await self._in_thread(self._close_files)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    # In the thread -----------------------------------------------------------------------------
+
+    def _wrapped(self, function: Callable[..., T], *arguments: object) -> T:
+        try:
+            return function(*arguments)
+        except sqlite3.Error as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            raise LedgerError(
+                f"another runner works in {self._out}: wait for its end, or choose another folder"
+                if busy
+                else f"{self._out / LEDGER} cannot be used: {error}; images that were saved are "
+                "safe: run it again once that is put right"
+            ) from error
+
+    def _open(self) -> None:
+        self._lock = self._connect(_LOCK)
+        self._lock.execute("BEGIN EXCLUSIVE")  # let go when the process ends, however it does
+        self._db = db = self._connect(LEDGER)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        is_new = version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        if version != _VERSION and not is_new:
+            raise LedgerError(
+                f"{self._out / LEDGER} is of version {version}; this is a program for version "
+                f"{_VERSION}: choose another folder"
+            )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if is_new:
+            self._commit([self._create])
+        (self._run, self._ended) = db.execute(
+            "SELECT coalesce(max(run), 0), coalesce(max(ended), 0) FROM jobs"
+        ).fetchone()
+        self._write_manifest(db)
+        self._manifest = FileIO(self._out / MANIFEST, "ab")
+
+    def _connect(self, name: str) -> sqlite3.Connection:
+        return sqlite3.connect(self._out / name, timeout=0, isolation_level=None)
+
+    def _close_files(self) -> None:
+        for opened in (self._manifest, self._db, self._lock):
+            if opened is not None:
+                opened.close()
+
+    def _create(self, db: sqlite3.Connection) -> None:
+        """Make an empty ledger; from the manifest, if somebody removed the one that belongs to it."""
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+        manifest = self._out / MANIFEST
+        if not manifest.exists():
+            return
+        last = {record.custom_id: record for record in read_manifest(manifest)}
+        for record in sorted(last.values(), key=lambda record: record.line):
+            job = Job(
+                custom_id=record.custom_id,
+                line=record.line,
+                endpoint=record.endpoint,
+                params=record.params,
+                folder=self._out,  # the input says it again
+                key=record.key,
+            )
+            self._add(db, job, self._count_images(db))
+        ids = dict(db.execute("SELECT custom_id, id FROM jobs"))
+        for record in last.values():
+            self._finish(db, ids[record.custom_id], record)
+        self._lines.clear()  # they stand there
+
+    def _write_manifest(self, db: sqlite3.Connection) -> None:
+        """Make the manifest what the ledger says: a crash may have come between the two."""
+        path = self._out / f".{MANIFEST}.part"
+        with path.open("wb") as file:
+            sql = "SELECT record FROM jobs WHERE ended IS NOT NULL ORDER BY ended"
+            file.writelines(record + b"\n" for (record,) in db.execute(sql))
+            file.flush()
+            os.fsync(file.fileno())
+        path.replace(self._out / MANIFEST)
+
+    def _commit(self, operations: Sequence[_Operation]) -> list[Any]:
+        db = self._db
+        if db is None:
+            raise AssertionError("the ledger is not open")
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            results = [operation(db) for operation in operations]
+            while self._folders:
+                _sync(self._folders.pop())
+            db.execute("COMMIT")
+        except BaseException:
+            self._lines.clear()
+            if db.in_transaction:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+            raise
+        lines, self._lines = b"".join(self._lines), []
+        while lines and self._manifest is not None:
+            lines = lines[self._manifest.write(lines) :]
+        return results
+
+    def _load(self, db: sqlite3.Connection, jobs: Iterable[Job]) -> Total:
+        run = self._run + 1
+        first = self._count_images(db)
+        for job in jobs:
+            row = db.execute(
+                "SELECT id, run, line, key, saved FROM jobs WHERE custom_id = ?", (job.custom_id,)
+            ).fetchone()
+            if row is None:
+                self._add(db, job, first, run)
+                first += _images(job)
+                continue
+            number, seen, line, key, saved = row
+            if seen == run:
+                raise line_error(
+                    job.line,
+                    f"custom_id {job.custom_id!r} stands in line {line}, too; each needs its own",
+                )
+            if key != job.key:
+                if saved:
+                    raise line_error(
+                        job.line,
+                        f"{job.custom_id!r} was made with other parameters by an earlier run into "
+                        f"{self._out}; give it another id, or choose another --out",
+                    )
+                db.execute(
+                    "UPDATE jobs SET state = 'pending', endpoint = ?, params = ?, key = ?, "
+                    "images = ?, first = ? WHERE id = ?",
+                    (*_request(job), _images(job), first, number),
+                )
+                first += _images(job)
+            db.execute(
+                "UPDATE jobs SET run = ?, line = ?, folder = ? WHERE id = ?",
+                (run, job.line, str(job.folder), number),
+            )
+        total = db.execute(
+            "SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?", (run,)
+        )
+        self._run = run
+        return Total(*total.fetchone())
+
+    def _add(self, db: sqlite3.Connection, job: Job, first: int, run: int = 0) -> None:
+        fields = (
+            job.custom_id,
+            run,
+            job.line,
+            str(job.folder),
+            *_request(job),
+            _images(job),
+            first,
+        )
+        for stem in stems(job.custom_id):  # the first one that is free
+            added = db.execute(
+                "INSERT OR IGNORE INTO jobs (custom_id, run, line, folder, endpoint, params, key, "
+                "images, first, stem, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+                (*fields, stem),
+            )
+            if added.rowcount:
+                return
+        raise AssertionError("the last name holds a hash of the id")
+
+    def _finish(self, db: sqlite3.Connection, number: int, record: Record) -> None:
+        line = msgspec.json.encode(record)
+        self._ended += 1
+        db.execute(
+            "UPDATE jobs SET state = ?, record = ?, ended = ?, saved = ? WHERE id = ?",
+            (
+                "failed" if record.status == "partial" else record.status,
+                line,
+                self._ended,
+                len(record.images),
+                number,
+            ),
+        )
+        self._lines.append(line + b"\n")
+        if record.images:
+            self._folders |= {self._out, *((self._out / i["file"]).parent for i in record.images)}
+
+    @staticmethod
+    def _count_images(db: sqlite3.Connection) -> int:
+        (count,) = db.execute("SELECT coalesce(max(first + images), 0) FROM jobs").fetchone()
+        return int(count)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, custom_id, line, endpoint, params, folder, key, images, first, stem, *rest = row
+    state, idempotency_key, record = rest
+    return Entry(
+        id=number,
+        job=Job(
+            custom_id=custom_id,
+            line=line,
+            endpoint=endpoint,
+            params=msgspec.json.decode(params),
+            folder=Path(folder),
+            key=key,
+        ),
+        images=images,
+        first=first,
+        stem=stem,
+        state=state,
+        idempotency_key=idempotency_key,
+        record=None if record is None else msgspec.json.decode(record, type=Record),
+    )
+
+
+def _request(job: Job) -> tuple[str, bytes, str]:
+    return job.endpoint, msgspec.json.encode(job.params), job.key
+
+
+def _images(job: Job) -> int:
+    asked = job.params.get("n")
+    return min(max(asked, 1), _MOST_IMAGES) if isinstance(asked, int) else 1
+
+
+def _sync(folder: Path) -> None:
+    """Force the names in a folder to the disk, where a folder can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # pragma: no cover - Windows
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
