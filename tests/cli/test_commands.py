@@ -611,6 +611,21 @@ def test_batch_reads_standard_input(out: Path, monkeypatch: pytest.MonkeyPatch) 
     assert files_in(out) == ["line-1-1.png", "line-3-1.png", "manifest.jsonl"]
 
 
+def test_batch_of_very_many_has_no_table(
+    prompts: Callable[..., Path],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody reads a table of thousands: above 200 requests the manifest must do."""
+    monkeypatch.setattr("imagesdk.cli.commands._TABLE_ROWS", 2)
+    path = prompts(fox("a"), fox("b"), fox("c"))
+    assert main(["batch", "run", str(path), "--out", str(out), "--emulator"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "3 images from 3 requests" in captured.err
+
+
 def test_batch_of_another_runner_is_exit_code_1(
     prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,206 @@
+"""Kill a batch with SIGKILL at random moments, run it again each time, and count what is lost.
+
+A server in another process keeps books of what it charges, in two manners: it honours the
+Idempotency-Key, or it ignores it. After the last kill the batch is run to its end. Prints a row for each
+manner, and ends with status 1 if an image is missing or torn, or if more was charged than there was in
+flight at the kills (nothing, where the key is honoured)::
+
+    python -m benchmarks.crash                # 50 kills each; about three minutes
+    python -m benchmarks.crash --kills 5
+
+It needs a system with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import attrs
+
+__all__ = ("MANNERS", "Tally", "main", "serve", "torture")
+
+MANNERS = ("honours", "ignores")
+_CONCURRENCY = 8
+_MOST_IMAGES = 3
+_JOBS_A_KILL = 40
+_ALIVE = (0.1, 1.8)
+"""Seconds after which a run is killed, at least and at most; it takes half a second to begin."""
+_ENDS_WITHIN = 120.0
+
+
+@attrs.define(kw_only=True)
+class Tally:
+    """What a batch that was killed again and again came to.
+
+    Attributes:
+        manner: What the server does with an Idempotency-Key.
+        kills: Runs that were killed.
+        images: That were asked for.
+        missing: Of them, those that are not there at the end.
+        torn: Files that are no image that the server made for their prompt.
+        extra: Images that were charged beyond those asked for.
+        in_flight: Images of requests that had been begun and were not recorded when a kill came.
+        rest: Names of files that nobody knows.
+    """
+
+    manner: str
+    kills: int = 0
+    images: int = 0
+    missing: int = 0
+    torn: int = 0
+    extra: int = 0
+    in_flight: int = 0
+    rest: list[str] = attrs.field(factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """True if nothing was lost, and nothing was paid for without need."""
+        allowed = 0 if self.manner == "honours" else self.in_flight
+        return not (self.missing or self.torn or self.rest) and 0 <= self.extra <= allowed
+
+
+@contextmanager
+def serve() -> Iterator[str]:
+    """Run the server in a process of its own; give its address."""
+    command = (sys.executable, "-m", "benchmarks._crash_server")
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("the server has pipes")
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+
+
+def torture(url: str, manner: str, kills: int, folder: Path, *, seed: int = 0) -> Tally:
+    """Kill a batch so often, run it to its end, and count.
+
+    Args:
+        url: Of the server.
+        manner: One of `MANNERS`.
+        kills: How often.
+        folder: An empty one.
+        seed: Of the moments.
+    """
+    rng = random.Random(f"{manner} {seed}")  # noqa: S311 - no secret
+    counts = {
+        f"{manner} {seed} {number}": rng.randint(1, _MOST_IMAGES)
+        for number in range(kills * _JOBS_A_KILL)
+    }
+    lines = (json.dumps({"prompt": prompt, "n": n}) + "\n" for prompt, n in counts.items())
+    (folder / "jobs.jsonl").write_text("".join(lines), encoding="utf-8")
+    out = folder / "out"
+    before = _books(url)[0]
+    tally = Tally(manner=manner, images=sum(counts.values()))
+    for _ in range(kills):
+        with _begin(url, manner, folder) as process:
+            try:
+                process.wait(timeout=rng.uniform(*_ALIVE))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                tally.kills += 1
+        tally.in_flight += _in_flight(out)
+    with _begin(url, manner, folder) as process:
+        if process.wait(timeout=_ENDS_WITHIN):
+            raise RuntimeError(f"the last run ended with exit code {process.returncode}")
+    charged, made = _books(url)
+    tally.extra = charged - before - tally.images
+    _look_at(out, counts, made, tally)
+    return tally
+
+
+def _begin(url: str, manner: str, folder: Path) -> subprocess.Popen[bytes]:
+    command = (sys.executable, "-m", "imagesdk.cli.main", "batch", "run", folder / "jobs.jsonl")
+    options = ("--out", folder / "out", "--base-url", f"{url}/{manner}/v1")
+    limits = ("--images-per-minute", "off", "--concurrency", str(_CONCURRENCY))
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [*command, *options, *limits],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OPENAI_API_KEY": "sk-test"},
+    )
+
+
+def _in_flight(out: Path) -> int:
+    """Return how many images were begun and not recorded: from a copy, so that nothing is put right."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in out.glob("run.db*"):
+            shutil.copy(path, folder)
+        with closing(sqlite3.connect(Path(folder, "run.db"))) as ledger:
+            try:
+                sql = "SELECT coalesce(sum(images), 0) FROM jobs WHERE state = 'started'"
+                (count,) = ledger.execute(sql).fetchone()
+            except sqlite3.OperationalError:  # killed before there was a table
+                return 0
+    return int(count)
+
+
+def _books(url: str) -> tuple[int, dict[str, list[str]]]:
+    with urllib.request.urlopen(f"{url}/books") as answer:  # noqa: S310 - our own server
+        books = json.load(answer)
+    return books["charged"], books["made"]
+
+
+def _look_at(out: Path, counts: dict[str, int], made: dict[str, list[str]], tally: Tally) -> None:
+    """Compare the folder with what was asked for, and with what the server made."""
+    known = {out / name for name in ("run.db", "run.lock", "manifest.jsonl")}
+    there = dict.fromkeys(counts, 0)
+    for line in (out / "manifest.jsonl").read_bytes().splitlines():
+        record = json.loads(line)
+        prompt = record["params"]["prompt"]
+        for image in record["images"]:
+            path = out / image["file"]
+            known.add(path)
+            if not path.is_file():
+                continue
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if digest == image["sha256"] and digest in made[prompt]:
+                there[prompt] += 1
+            else:
+                tally.torn += 1
+    tally.missing = sum(max(0, count - there[prompt]) for prompt, count in counts.items())
+    files = (path for path in out.rglob("*") if path.is_file())
+    tally.rest = sorted(str(path.relative_to(out)) for path in files if path not in known)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the options select, print it, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.crash",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="default: 50")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
+    options = parser.parse_args(arguments)
+    print("| the server … the key | kills | images | missing | torn | charged extra | in flight |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    tallies: list[Tally] = []
+    with serve() as url:
+        for manner in MANNERS:
+            with tempfile.TemporaryDirectory() as folder:
+                tally = torture(url, manner, options.kills, Path(folder), seed=options.seed)
+            tallies.append(tally)
+            print(
+                f"| {manner} | {tally.kills} | {tally.images} | {tally.missing} | {tally.torn} | "
+                f"{tally.extra} | {tally.in_flight} |",
+                flush=True,
+            )
+    return 0 if all(tally.is_good for tally in tallies) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
