@@ -203,19 +203,31 @@ class _Run:
 
     async def _do(self, entry: Entry) -> None:
         """Send a request and keep what it brings."""
-        key = secrets.token_hex(16)
-        if entry.state == "in_doubt":
-            self.summary.resent += 1
-            self.summary.resent_images += entry.images
-            key = entry.idempotency_key or key
-        await self.ledger.start(entry, key)
+        in_doubt = entry.state == "in_doubt"
+        key = (entry.idempotency_key if in_doubt else None) or secrets.token_hex(16)
         request = attrs.evolve(entry.job.request, extra_headers={"Idempotency-Key": key})
+        sent = False
+
+        async def before_send(_request: ImageRequest) -> None:
+            nonlocal sent
+            await self.ledger.start(entry, key)
+            sent = True
+
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
-        folder = Folder(self.out / ARRIVING, name=key)
-        async with self.session.map((request,), concurrency=1, save_to=folder) as outcomes:
+        async with self.session.map(
+            (request,),
+            concurrency=1,
+            save_to=Folder(self.out / ARRIVING, name=key),
+            before_send=before_send,
+        ) as outcomes:
             outcome = await anext(outcomes)
         elapsed = loop.time() - begun_at
+        if isinstance(outcome.error, LedgerError):
+            raise outcome.error
+        if in_doubt and sent:
+            self.summary.resent += 1
+            self.summary.resent_images += entry.images
         if isinstance(outcome.error, _STOPS):
             self.summary.stopped = self.summary.stopped or outcome.error
         record = await self._save(entry, outcome, elapsed)

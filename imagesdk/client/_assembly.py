@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -66,13 +66,18 @@ Validate: TypeAlias = Literal["error", "warn", "off"]
 
 @attrs.frozen(kw_only=True)
 class CallOptions:
-    """The options of one call that do not go into its body; see `imagesdk.ImageSession.generate`."""
+    """The options of one call that do not go into its body; see `imagesdk.ImageSession.generate`.
+
+    Attributes:
+        before_send: See `imagesdk.client._pipeline.Call`.
+    """
 
     timeout: float | None
     max_wait: float | None
     priority: Priority = "interactive"
     partial: Literal["raise", "return"] = "raise"
     save_to: Folder | None = None
+    before_send: Callable[[], Awaitable[object]] | None = None
 
     def but(
         self,

@@ -70,6 +70,7 @@ class Call:
         begun: Set by *receive* once the caller has got a part of the answer: from then on the call is
             not sent again.
         new_sink: Makes what takes one image while it arrives.
+        before_send: Awaited before each attempt, once it is admitted; what it raises ends the call.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Call:
     max_pause: float | None
     new_sink: NewSink = MemorySink
     receive: Receive | None = None
+    before_send: Callable[[], Awaitable[object]] | None = None
     begun: bool = attrs.field(default=False, init=False)
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
     waited: float = attrs.field(default=0.0, init=False)
@@ -244,6 +246,9 @@ class Pipeline:
             call.waited += now - queued_at
             if self.on_event is not None:
                 self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
+            if call.before_send is not None:
+                ticket.sent = False  # should it raise
+                await call.before_send()
             return await self._exchange(call, ticket, _Exchange(started=now))
 
     async def _exchange(self, call: Call, ticket: Ticket, exchange: _Exchange) -> Answer:

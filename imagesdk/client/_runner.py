@@ -270,6 +270,7 @@ class Runner:
             max_body_bytes=cost * _BODY_BYTES_AN_IMAGE + _BODY_OVERHEAD_BYTES,
             max_pause=self.pipeline.limiter.max_pause,
             new_sink=prepared.new_sink,
+            before_send=options.before_send,
         )
         prepared.calls.append(call)
         return call

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial as partial_of
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import attrs
 
 from imagesdk.client._assembly import CallOptions, Validate, as_request
 from imagesdk.client._pipeline import Pipeline
@@ -462,6 +465,7 @@ class ImageSession(StreamMethods):
         priority: Priority = "batch",
         partial: Literal["raise", "return"] = "raise",
         save_to: str | os.PathLike[str] | None = None,
+        before_send: Callable[[Q], Awaitable[object]] | None = None,
     ) -> ImageMap[Q]:
         """Run many requests, a bounded number at a time; errors are values.
 
@@ -477,6 +481,9 @@ class ImageSession(StreamMethods):
             priority: As in `generate`, but ``"batch"`` unless said otherwise.
             partial: As in `generate`.
             save_to: As in `generate`.
+            before_send: Awaited with the request right before it is sent, when its wait in the queue is
+                over; again before each further attempt, and for each part of one that is split. The
+                place to note what may be billed from now on. What it raises ends the request.
 
         Returns:
             An object for ``async with … as outcomes: async for outcome in outcomes``; each outcome has
@@ -496,7 +503,10 @@ class ImageSession(StreamMethods):
         options = self._defaults.but(timeout, max_wait, priority, partial, save_to)
 
         async def run(item: Q) -> ImagesResponse:
-            return await self._runner.run(as_request(item), options)
+            own = options
+            if before_send is not None:
+                own = attrs.evolve(options, before_send=partial_of(before_send, item))
+            return await self._runner.run(as_request(item), own)
 
         fanout: ImageMap[Q] = ImageMap(
             run, requests, concurrency=concurrency, ordered=ordered, forget=self._maps.discard

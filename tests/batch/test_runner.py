@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from imagesdk.errors import (
     BatchError,
     ConfigurationError,
     ImageSDKError,
+    LedgerError,
     PermissionDeniedError,
     QuotaExceededError,
     ResponseInterruptedError,
@@ -488,6 +491,30 @@ async def test_an_answer_that_was_lost_leaves_its_job_in_doubt(tmp_path: Path) -
     assert len(keys) == 1
 
 
+async def test_what_waits_for_the_limit_is_in_no_doubt(tmp_path: Path) -> None:
+    """A job is in flight from when it is sent: those that wait in the limiter's queue cost nothing."""
+    reached = asyncio.Event()
+
+    def answer(_request: SentRequest) -> ScriptedAnswer:
+        reached.set()
+        return ScriptedAnswer(image_answer().body, delay=3600)
+
+    session = ImageSession(
+        base_url="http://server/v1",
+        api_key="sk-test",
+        transport=ScriptedTransport(answer),
+        images_per_minute=1,
+    )
+    async with session:
+        task = asyncio.create_task(run_jobs(session, prompts(*"abc"), tmp_path))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    summary, _, _ = await play(lambda _: image_answer(), prompts(*"abc"), tmp_path)
+    assert summary == Summary(done=3, images=3, resent=1, resent_images=1)
+
+
 async def test_a_lost_ledger_is_made_from_the_manifest(tmp_path: Path) -> None:
     """Without its ledger a folder is still known by its manifest."""
     jobs = prompts("b", "a", "A")
@@ -675,6 +702,57 @@ async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.Monk
     summary, _, _ = await play([image_answer()], prompts("a"), tmp_path)
     assert summary == Summary(done=1, images=1, resent=1, resent_images=1)
     assert pictures_in(tmp_path) == ["a-1.png"]
+
+
+async def test_what_the_disk_refuses_once_is_saved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that could not be written as it came is kept in memory, and saved when it is whole."""
+    refused: list[int] = []
+    force = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if not refused and os.fstat(descriptor).st_size == len(png()):
+            refused.append(descriptor)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        force(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)  # the operating system, not our code
+    summary, _, _ = await play([image_answer()], prompts("a"), tmp_path)
+    assert refused
+    assert summary == Summary(done=1, images=1)
+    assert pictures_in(tmp_path) == ["a-1.png"]
+
+
+async def test_a_ledger_that_fails_ends_the_run_before_anything_is_sent(tmp_path: Path) -> None:
+    """What cannot be noted is not sent."""
+
+    def spoil() -> None:
+        with closing(sqlite3.connect(tmp_path / LEDGER)) as other:
+            other.execute(
+                "CREATE TRIGGER spoil BEFORE UPDATE ON jobs WHEN NEW.state = 'started' "
+                "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )
+
+    await play([], [], tmp_path)
+    await asyncio.to_thread(spoil)
+    transport = ScriptedTransport([])
+    async with scripted(transport) as session:
+        with pytest.raises(LedgerError, match="no room"):
+            await run_jobs(session, prompts("a"), tmp_path)
+    assert not transport.requests
+
+
+async def test_an_error_of_the_callback_is_raised_as_it_is(tmp_path: Path) -> None:
+    """What the caller's own function raises ends the run, and comes out without a group around it."""
+
+    def fail(_record: Record, _is_new: bool) -> None:  # noqa: FBT001
+        raise ZeroDivisionError
+
+    async with scripted(ScriptedTransport([image_answer()])) as session:
+        with pytest.raises(ZeroDivisionError):
+            await run_jobs(session, prompts("a"), tmp_path, on_record=fail)
+    assert (await play([], prompts("a"), tmp_path))[0] == Summary(skipped=1)
 
 
 async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:

@@ -12,8 +12,14 @@ import pytest
 from imagesdk.client.fanout import ImageMap, Outcome
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.session import ImageSession
-from imagesdk.errors import BadRequestError, ConfigurationError, InvalidRequestError
+from imagesdk.errors import (
+    BadRequestError,
+    ConfigurationError,
+    InvalidRequestError,
+    LedgerError,
+)
 from imagesdk.models.requests import GenerateRequest
+from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 T = TypeVar("T")
@@ -324,3 +330,59 @@ async def test_without_a_session() -> None:
         (2, 2, 2),
     ]
     assert Outcome(index=0, request="a").error is None
+
+
+def test_before_send() -> None:
+    """*before_send* is awaited when the wait is over, before each attempt; until it ends nothing is sent."""
+
+    async def main() -> list[tuple[str, float, int]]:
+        noted: list[tuple[str, float, int]] = []
+        answers = iter([500, 200, 200])
+
+        def answer(_: SentRequest) -> ScriptedAnswer:
+            return ScriptedAnswer({"data": [{"url": "http://a/b"}]}, status=next(answers))
+
+        transport = ScriptedTransport(answer)
+
+        async def note(prompt: str) -> None:
+            await asyncio.sleep(1)
+            now = asyncio.get_running_loop().time()
+            noted.append((prompt, now, len(transport.requests)))
+
+        async with ImageSession(
+            base_url="http://server/v1",
+            transport=transport,
+            images_per_minute=1,
+            retry=RetryPolicy(backoff=0.001),
+        ) as images:
+            outcomes = images.map(["a", "b"], before_send=note)
+            assert [o.unwrap().data[0].url async for o in outcomes] == ["http://a/b"] * 2
+        return noted
+
+    noted = run(main)
+    assert [(prompt, sent) for prompt, _, sent in noted] == [("a", 0), ("a", 1), ("b", 2)]
+    assert noted[0][1] < 60 < noted[1][1] < 120 < noted[2][1]
+
+
+def test_before_send_that_raises() -> None:
+    """What *before_send* raises ends the request before it is sent, and costs nothing of the limit."""
+
+    async def main() -> None:
+        transport = ScriptedTransport([ScriptedAnswer({"data": [{"url": "http://a/b"}]})])
+
+        async def note(prompt: str) -> None:
+            if prompt == "bad":
+                raise LedgerError("no room")
+
+        async with ImageSession(
+            base_url="http://server/v1", transport=transport, images_per_minute=1
+        ) as images:
+            outcomes = images.map(["bad", "good"], before_send=note, ordered=True, concurrency=1)
+            first, second = [outcome async for outcome in outcomes]
+        assert isinstance(first.error, LedgerError)
+        assert first.error.attempts == ()
+        assert second.response
+        assert len(transport.requests) == 1
+        assert asyncio.get_running_loop().time() < 60
+
+    run(main)

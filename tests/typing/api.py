@@ -226,6 +226,11 @@ async def many_requests(images: ImageSession) -> None:
     async with images.map(requests) as generated:
         async for outcome in generated:
             assert_type(outcome.request, GenerateRequest)
+
+    async def note(request: GenerateRequest) -> None:
+        print(request.prompt)  # noqa: T201
+
+    images.map(requests, before_send=note)
     edits = [EditRequest(PNG, "a", mask=Path("m.png")), EditRequest(["a.png", PNG], "b")]
     async with images.map(edits, timeout=60, max_wait=None, priority="interactive") as edited:
         async for edit in edited:
