@@ -125,6 +125,9 @@ async def run_jobs(
             await asyncio.to_thread((out / ARRIVING).rmdir)
     summary = run.summary
     if run.failure is not None:
+        run.failure.add_note(
+            f"{summary.images} images were saved now in {out}; run it again once that is put right"
+        )
         raise run.failure
     begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt
     summary.left = total.jobs - begun

@@ -579,14 +579,15 @@ def test_batch_into_a_file_is_exit_code_1(
 def test_batch_that_cannot_save_is_exit_code_1(
     prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that cannot be written ends the batch in one line, without a traceback."""
+    """A file that cannot be written ends the batch without a traceback, and says how to go on."""
     path = prompts(fox("a"))
     (out / "a-1.png" / "in the way").mkdir(parents=True)
     code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
     assert code == EXIT_CODES["failed"]
-    (line,) = capsys.readouterr().err.splitlines()
+    line, note = capsys.readouterr().err.splitlines()
     assert line.startswith("imagesdk: ")
     assert "a-1.png" in line
+    assert note == f"  0 images were saved now in {out}; run it again once that is put right"
 
 
 @pytest.mark.parametrize(
