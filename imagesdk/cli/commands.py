@@ -24,7 +24,7 @@ from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
-from imagesdk.client.streaming import PartialImage
+from imagesdk.client.streaming import CompletedImage, PartialImage
 from imagesdk.errors import (
     AuthenticationError,
     BatchError,
@@ -145,8 +145,8 @@ async def _one(arguments: argparse.Namespace) -> int:
         print(json.dumps(_document(result), indent=2))
     else:
         for image in result.data:
-            if image.path is not None:  # the report says why not
-                print(_line(image))
+            if image.path is not None or image.url is not None:  # the report says why it is no file
+                print(image.url if image.path is None else _line(image))
     return code
 
 
@@ -216,16 +216,25 @@ async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
             input_fidelity=arguments.input_fidelity,
             **fields,
         )
+    failure: OSError | None = None
     async with stream as events:
         async for event in events:
-            if isinstance(event, PartialImage):
-                one = ImagesResponse(created=None, data=(event.image,))
-                await one.save(arguments.out, name=f"{arguments.name}-partial")
-                said = {"event": "partial", "index": event.index, **_description(event.image)}
-            else:
-                said = {"event": "completed", **_document(event.response)}
-            print(json.dumps(said) if arguments.json else _line(event.image), flush=True)
-    return EXIT_CODES["done"]
+            try:
+                await _show(event, arguments)
+            except OSError as error:  # a full disk or a closed pipe; what is paid for still comes
+                failure = error
+    return EXIT_CODES["done"] if failure is None else _report(failure, "some_failed")
+
+
+async def _show(event: PartialImage | CompletedImage, arguments: argparse.Namespace) -> None:
+    """Save a partial image, as the session has saved the completed one, and print a line."""
+    if isinstance(event, PartialImage):
+        one = ImagesResponse(created=None, data=(event.image,))
+        await one.save(arguments.out, name=f"{arguments.name}-partial")
+        said = {"event": "partial", "index": event.index, **_description(event.image)}
+    else:
+        said = {"event": "completed", **_document(event.response)}
+    print(json.dumps(said) if arguments.json else _line(event.image), flush=True)
 
 
 def _extra(pairs: list[str]) -> Mapping[str, Any] | None:

@@ -115,6 +115,48 @@ def test_a_stream_is_saved_and_shown_as_it_arrives(
     assert completed["usage"]["output_tokens"] > 0
 
 
+def test_a_partial_image_that_cannot_be_saved_does_not_end_the_stream(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The completed image is paid for: it is saved whatever becomes of those before it."""
+    errors = iter([OSError(errno.ENOSPC, "No space left on device")])
+    fsync = os.fsync
+
+    def fsync_once_full(descriptor: int) -> None:
+        for error in errors:
+            raise error
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_once_full)  # the operating system, not our code
+    arguments = ["--model", "gpt-image-2", "--stream", "--out", str(out), "--emulator"]
+    assert main(["generate", "a fox", *arguments]) == EXIT_CODES["some_failed"]
+    captured = capsys.readouterr()
+    assert captured.err == "imagesdk: [Errno 28] No space left on device\n"
+    assert len(captured.out.splitlines()) == 2
+    assert files_in(out) == ["image-1.png", "image-partial-1.png"]
+
+
+def test_a_closed_pipe_does_not_end_the_stream(
+    out: Path, program: tuple[str, ...], environment: Callable[..., dict[str, str]]
+) -> None:
+    """When nobody reads the output any more, as after ``| head -1``, all images are saved all the same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["--model", "gpt-image-2", "--stream", "--out", str(out), "--emulator"]
+    done = subprocess.run(
+        [*program, "generate", "a fox", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(),
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr.count("Broken pipe")) == (EXIT_CODES["some_failed"], 1)
+    assert files_in(out) == ["image-1.png", "image-partial-1.png", "image-partial-2.png"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -346,7 +388,7 @@ def test_a_blocked_prompt_is_exit_code_1(out: Path, capsys: pytest.CaptureFixtur
 def test_a_full_disk_is_told(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the disk does not take is no path in the output, and the reason is told."""
+    """What the disk does not take is no path but, if it has one, its URL; the reason is told."""
 
     def fsync(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -355,7 +397,7 @@ def test_a_full_disk_is_told(
     arguments = ["generate", "a fox", *SMALL, "--out", str(out), "--emulator"]
     assert main(arguments) == EXIT_CODES["some_failed"]
     captured = capsys.readouterr()
-    assert captured.out == ""
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\S+\n", captured.out)
     assert "No space left on device" in captured.err
     assert main([*arguments, "--json"]) == EXIT_CODES["some_failed"]
     assert json.loads(capsys.readouterr().out)["images"][0]["path"] is None
