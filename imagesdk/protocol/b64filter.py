@@ -87,10 +87,14 @@ class Base64Value:
             try:
                 if self._begins and self._begins != _DATA:
                     self._decode(self._begins)
-                if rest := self._carry.translate(None, _SPACE):
-                    pybase64.b64decode(rest, validate=True)  # raises: it is too short
             except ValueError as error:
                 self._fail(f"has a b64_json that is no base64: {error}")
+            else:
+                if rest := self._carry.translate(None, _SPACE):
+                    self._fail(
+                        "has a b64_json that is no base64: it ends after "
+                        f"{len(rest)} of the 4 characters of a group"
+                    )
         self.ended = True
         if self.sink is not None:
             self.sink.finish()
