@@ -74,7 +74,8 @@ class StreamDecoder:
         self._parser = EventParser(max_event_bytes)
         self._event = _new_filter()
         self._partials = 0
-        self._broken: ProtocolError | None = None
+        self._broken = ""  # what is wrong with the last event that was passed over
+        self._broken_body = b""
 
     def feed(self, piece: bytes) -> Iterator[StreamItem]:
         """Yield what *piece* completes; it must be iterated to its end before the next.
@@ -92,7 +93,9 @@ class StreamDecoder:
 
     def incomplete(self, why: str = "it ended early") -> StreamIncompleteError:
         """Return the error for a stream without its completed event."""
-        broken = f" One of its events was broken: {self._broken}." if self._broken else ""
+        broken = (
+            f" One of its events was broken, see .body: {self._broken}." if self._broken else ""
+        )
         if self._partials:
             images = "images" if self._partials > 1 else "image"
             arrived = f"{self._partials} partial {images} arrived, the last is in .partial"
@@ -104,7 +107,7 @@ class StreamDecoder:
             status=self._status,
             request_id=redact(self._headers.get("x-request-id"), self._secret),
             may_be_billed=True,
-            body=self._broken.body if self._broken else b"",
+            body=self._broken_body,
         )
 
     def _read(self, tokens: Iterator[Token]) -> Iterator[StreamItem]:
@@ -179,8 +182,9 @@ class StreamDecoder:
         return error
 
     def _pass_over(self, message: str, data: bytes) -> ProtocolError:
-        self._broken = self._unusable(message, data)
-        return self._broken
+        error = self._unusable(message, data)
+        self._broken, self._broken_body = redact(message, self._secret), error.body
+        return error
 
     def _unusable(self, message: str, data: bytes) -> ProtocolError:
         return ProtocolError(

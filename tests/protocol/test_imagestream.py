@@ -183,6 +183,7 @@ def test_a_broken_event_is_passed_over(data: Any, what: str) -> None:
     assert isinstance(answer, Answer)
     error = stream.incomplete()
     assert what in str(error)
+    assert str(error).count("may have been billed") == 1
     assert error.body == broken.body
     assert (error.may_be_billed, error.status, error.request_id) == (True, 200, "req ***")
 
