@@ -333,10 +333,15 @@ def join(
     if missing:
         why = "; ".join(str(error) for error in errors) or "the server sent fewer, without a reason"
         message = (
-            f"{len(result.data)} of {wanted} images arrived; they are in .result. Missing: {why}"
+            f"{len(result.data)} of {wanted} images arrived; they are in .result. "
+            f"Missing{', see .errors' if errors else ''}: {why}"
         )
     else:
-        message = f"all {len(result.data)} images arrived, and are in .result"
+        count = len(result.data)
+        whole = (
+            "the image arrived, and is" if count == 1 else f"all {count} images arrived, and are"
+        )
+        message = f"{whole} in .result"
     if unsaved:
         message += ". Not saved: " + "; ".join(str(error) for error in unsaved)
     raise PartialResultError(

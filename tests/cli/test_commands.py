@@ -398,6 +398,7 @@ def test_a_full_disk_is_told(
     assert main(arguments) == EXIT_CODES["some_failed"]
     captured = capsys.readouterr()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\S+\n", captured.out)
+    assert captured.err.startswith("imagesdk: the image arrived, and is in .result. Not saved: ")
     assert "No space left on device" in captured.err
     assert main([*arguments, "--json"]) == EXIT_CODES["some_failed"]
     assert json.loads(capsys.readouterr().out)["images"][0]["path"] is None

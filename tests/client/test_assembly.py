@@ -179,7 +179,7 @@ def test_sibling_failed() -> None:
     assert contents(error.result) == list("abcdefghij")
     assert [type(e) for e in error.errors] == [BadRequestError]
     assert (error.requested, error.may_be_billed, len(error.attempts)) == (13, False, 2)
-    assert "10 of 13 images arrived; they are in .result. Missing: boom" in str(error)
+    assert "10 of 13 images arrived; they are in .result. Missing, see .errors: boom" in str(error)
     response, _ = generate(answer, n=13, partial="return")
     assert len(response.data) == 10
 
@@ -189,7 +189,7 @@ def test_server_sent_fewer() -> None:
     error, _ = generate([ScriptedAnswer(images_of("a"))], n=3)
     assert type(error) is PartialResultError
     assert (contents(error.result), error.errors) == (["a"], ())
-    assert "the server sent fewer, without a reason" in str(error)
+    assert "Missing: the server sent fewer, without a reason" in str(error)
 
 
 def test_server_sent_more() -> None:
