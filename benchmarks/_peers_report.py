@@ -37,7 +37,7 @@ was typed.
 | hand-written loop | what an expert would write for this one server: aiohttp, pybase64 on each piece that arrives, unbuffered writes. No checks, no errors, no retry |
 | raw socket | receives the bytes and drops them: the limit of the machine. It does not give way to the event loop, hence its lag |
 
-- A measurement is one client and one workload in a fresh process, after a warm-up on small answers. The clients take turns; figures are medians of the rounds, with the
+- A measurement is one client and one workload in a fresh process, after a warm-up on small answers and a sync of the disk. The clients take turns; figures are medians of the rounds, with the
   least and the most in brackets where there is room.
 - Wall: from the first request to the last answer. CPU: user and system time of all threads of the client. Memory: the most resident memory that the kernel saw, less what was there
   just before, in millions of bytes. Loop lag: the longest that a ticker of 5 ms was late.
