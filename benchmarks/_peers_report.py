@@ -45,7 +45,8 @@ was typed.
 - Equal work: what is saved is compared with what was sent, uploads must arrive whole, every image of a stream is decoded to bytes. Not equal: imagesdk calls `fsync` for
   each file and renames it when it is complete; none of the others does.
 - The server is plain HTTP on the same machine, and sends at once: what is measured is the client, not the network and not the model.
-- Seconds depend on the machine; trust the ratios, and memory.
+- Seconds depend on the machine; trust the ratios, and memory. A ratio still moves by a tenth from run to run: one that is near its bound is
+  not settled by one run.
 
 ## How to run it
 
