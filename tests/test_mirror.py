@@ -27,7 +27,6 @@ ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typ
 # More than one file about one module.
 FURTHER = {
     "batch/test_runner_again.py": "batch/runner.py",
-    "cli/test_commands_batch.py": "cli/commands.py",
     "client/test_throttling.py": "client/_pipeline.py",
     "emulator/test_painter_edits.py": "emulator/painter.py",
     "limiters/test_local_pauses.py": "limiters/local.py",
@@ -43,6 +42,9 @@ FURTHER = {
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {
+    "cli/batch_parser.py": "cli/test_main.py",
+    "cli/options.py": "cli/test_main.py",
+    "cli/sessions.py": "cli/test_commands.py",
     "client/_runner.py": "client/test_session.py",
     "client/_stream_methods.py": "client/test_streaming.py",
     "client/_stream_receiver.py": "client/test_streaming.py",

@@ -10,18 +10,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-import attrs
-
-from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.records import MANIFEST, Record
-from imagesdk.batch.rows import Format, format_of, whole_lines
-from imagesdk.batch.runner import Summary, run_jobs
-from imagesdk.cli import EXIT_CODES
-from imagesdk.cli.render import BatchView, Console
+from imagesdk.cli import EXIT_CODES, batch_commands
+from imagesdk.cli.sessions import EMULATOR_KEY, open_session
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
 from imagesdk.client.streaming import CompletedImage, PartialImage
@@ -40,8 +34,6 @@ from imagesdk.sinks import Folder
 
 __all__ = ("run",)
 
-_EMULATOR_KEY = "sk-test-emulator"
-_TABLE_ROWS = 200
 _REFUSED = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
 
 
@@ -51,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         "generate": _one,
         "edit": _one,
         "variation": _one,
-        "batch": _batch,
+        "batch": batch_commands.run,
         "serve": _serve,
     }
     try:
@@ -95,33 +87,6 @@ def _report(error: Exception, exit_code: str) -> int:
     return EXIT_CODES[exit_code]
 
 
-@contextlib.asynccontextmanager
-async def _session(arguments: argparse.Namespace) -> AsyncIterator[ImageSession]:
-    """Open a session as the arguments say, against an emulator if they ask for one."""
-    async with contextlib.AsyncExitStack() as stack:
-        options: dict[str, Any] = {"base_url": arguments.base_url}
-        if arguments.emulator:
-            from imagesdk.emulator import EmulatorServer
-
-            rate = arguments.images_per_minute
-            limit = None if rate == "off" else 50.0 if rate in (None, "auto") else rate
-            server = EmulatorServer(images_per_minute=limit, record_requests=False)
-            await stack.enter_async_context(server)
-            options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}
-        if arguments.images_per_minute is not None:
-            rate = arguments.images_per_minute
-            options["images_per_minute"] = None if rate == "off" else rate
-        if arguments.timeout is not None:
-            options["timeout"] = arguments.timeout
-        session = ImageSession(
-            model=arguments.model,
-            max_wait=arguments.max_wait,
-            validate=arguments.validate,
-            **options,
-        )
-        yield await stack.enter_async_context(session)
-
-
 # generate, edit, variation --------------------------------------------------------------------
 
 
@@ -133,9 +98,9 @@ async def _one(arguments: argparse.Namespace) -> int:
             f"--name is {arguments.name!r}; it must be a file name without a path"
         )
     if arguments.command != "variation" and _wants_stream(arguments):
-        async with _session(arguments) as session:
+        async with open_session(arguments) as session:
             return await _stream(session, arguments)
-    async with _session(arguments) as session:
+    async with open_session(arguments) as session:
         try:
             result = await _call(session, arguments)
         except PartialResultError as error:
@@ -273,87 +238,6 @@ def _document(result: ImagesResponse) -> Mapping[str, Any]:
     }
 
 
-# batch ----------------------------------------------------------------------------------------
-
-
-async def _batch(arguments: argparse.Namespace) -> int:
-    """Run a file of requests."""
-    if arguments.concurrency < 1:
-        raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
-    out = Path(arguments.out)
-    console = Console()
-    records: list[Record] = []
-    async with _session(arguments) as session:
-        with BatchView(console, session.snapshot) as view:
-
-            def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
-                if len(records) <= _TABLE_ROWS:
-                    records.append(record)
-                view.add(record, is_new=is_new)
-                if arguments.json and is_new:
-                    print(json.dumps(attrs.asdict(record)), flush=True)
-
-            summary = await run_jobs(
-                session,
-                _read_file(arguments.file, arguments.format or format_of(arguments.file)),
-                out,
-                concurrency=arguments.concurrency,
-                in_doubt=arguments.in_doubt,
-                on_begin=view.begin,
-                on_record=on_record,
-            )
-    if not arguments.json and len(records) <= _TABLE_ROWS:
-        console.table(sorted(records, key=lambda record: record.line), out)
-    console.say(_sentence(summary, out))
-    return _batch_code(summary)
-
-
-def _read_file(name: str, kind: Format) -> Iterator[Job]:
-    """Yield the jobs of a file, or of standard input."""
-    said = "standard input" if name == "-" else name
-    job = None
-    with contextlib.ExitStack() as stack:
-        try:
-            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
-            for job in read_jobs(whole_lines(file), Path(name).parent, kind=kind):
-                yield job
-        except OSError as error:
-            raise BatchError(f"{said} cannot be read: {error.strerror}") from None
-        except BatchError as error:
-            raise BatchError(f"{said}: {error}", line=error.line) from None
-    if job is None:
-        raise BatchError(f"{said} holds no requests")
-
-
-def _sentence(summary: Summary, out: Path) -> str:
-    parts = [f"{summary.images} images from {summary.done + summary.failed} requests in {out}"]
-    if summary.skipped:
-        parts.append(f"{summary.skipped} were done before")
-    if summary.recovered:
-        parts.append(f"{summary.recovered} of them had arrived when the last run was cut off")
-    if summary.resent:
-        parts.append(
-            f"{summary.resent} in doubt were sent again: "
-            f"up to {summary.resent_images} images may have been billed twice"
-        )
-    if summary.in_doubt:
-        parts.append(f"{summary.in_doubt} in doubt were left (--in-doubt retry sends them again)")
-    if summary.failed:
-        parts.append(f"{summary.failed} failed")
-    if summary.rejected:
-        parts.append(f"{summary.rejected} were rejected before, and not sent again")
-    if summary.stopped is not None:
-        parts.append(f"stopped, {summary.left} not begun: {summary.stopped}")
-    return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
-
-
-def _batch_code(summary: Summary) -> int:
-    if summary.stopped is not None:
-        return EXIT_CODES["refused"]
-    unfinished = summary.failed or summary.rejected or summary.in_doubt
-    return EXIT_CODES["some_failed" if unfinished else "done"]
-
-
 # serve ----------------------------------------------------------------------------------------
 
 
@@ -386,7 +270,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         print(f"Images API emulator on {server.base_url} (Ctrl-C ends it)", flush=True)
         print("any key that begins with sk-test is right, for example:", file=sys.stderr)
         print(f"  export OPENAI_BASE_URL={server.base_url}", file=sys.stderr)
-        print(f"  export OPENAI_API_KEY={_EMULATOR_KEY}", file=sys.stderr)
+        print(f"  export OPENAI_API_KEY={EMULATOR_KEY}", file=sys.stderr)
         await stop.wait()
     return EXIT_CODES["done"]
 
@@ -403,7 +287,7 @@ def _stop_event() -> asyncio.Event:
 
 async def _run_program(program: list[str], base_url: str) -> int:
     """Run a program that finds the emulator in its environment; return its exit code as a shell does."""
-    environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": _EMULATOR_KEY}
+    environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": EMULATOR_KEY}
     try:
         process = await asyncio.create_subprocess_exec(*program, env=environment)
     except OSError as error:

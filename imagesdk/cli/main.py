@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.batch_parser import add_batch
+from imagesdk.cli.options import Commands, add_command, add_session_options, rate
 
 __all__ = ("build_parser", "main")
 
@@ -61,33 +63,24 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_edit(commands)
     _add_variation(commands)
-    _add_batch(commands)
+    add_batch(commands)
     _add_serve(commands)
     return parser
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001 - the type has no public name
-
-
-def _add(
-    commands: _Commands[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-
-
-def _add_generate(commands: _Commands[argparse.ArgumentParser]) -> None:
-    parser = _add(commands, "generate", "make images from a description")
+def _add_generate(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "generate", "make images from a description")
     parser.add_argument("prompt", help="the wanted picture; detail helps")
     _add_request_options(parser)
     parser.add_argument("--style", help="dall-e-3: vivid or natural")
     parser.add_argument("--moderation", help="low or auto")
     _add_stream_options(parser)
     _add_output_options(parser)
-    _add_session_options(parser)
+    add_session_options(parser)
 
 
-def _add_edit(commands: _Commands[argparse.ArgumentParser]) -> None:
-    parser = _add(commands, "edit", "edit an image where a mask is transparent")
+def _add_edit(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "edit", "edit an image where a mask is transparent")
     parser.add_argument("image", nargs="+", help="image files; more than one for GPT Image models")
     parser.add_argument("prompt", help="the full new image, not just the erased area")
     parser.add_argument(
@@ -97,56 +90,19 @@ def _add_edit(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--input-fidelity", help="high or low")
     _add_stream_options(parser)
     _add_output_options(parser)
-    _add_session_options(parser)
+    add_session_options(parser)
 
 
-def _add_variation(commands: _Commands[argparse.ArgumentParser]) -> None:
-    parser = _add(commands, "variation", "make variations of an image (classic servers)")
+def _add_variation(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "variation", "make variations of an image (classic servers)")
     parser.add_argument("image", help="square PNG file smaller than 4 MiB")
     _add_basic_request_options(parser)
     _add_output_options(parser)
-    _add_session_options(parser)
+    add_session_options(parser)
 
 
-def _add_batch(commands: _Commands[argparse.ArgumentParser]) -> None:
-    batch = _add(commands, "batch", "run many requests from a file")
-    actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
-    parser = _add(actions, "run", "run the requests of a file and keep the images and a manifest")
-    parser.add_argument(
-        "file",
-        help="JSON lines, CSV, TSV or a prompt a line, '-' for standard input: see docs/batch.md",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("jsonl", "csv", "tsv", "txt"),
-        help="of the file (default: what its suffix says, or else jsonl)",
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
-    )
-    parser.add_argument(
-        "--in-doubt",
-        choices=("retry", "skip"),
-        default="retry",
-        help="what to do with requests that were in flight when an earlier run was cut off, and may "
-        "have been billed (default: retry)",
-    )
-    parser.add_argument("--model", help="for requests that name none")
-    parser.add_argument(
-        "--concurrency",
-        type=int,
-        default=16,
-        metavar="N",
-        help="most requests in flight (default: 16)",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON record a request on stdout"
-    )
-    _add_session_options(parser)
-
-
-def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
-    parser = _add(commands, "serve", "run a local emulator of the Images API")
+def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(commands, "serve", "run a local emulator of the Images API")
     parser.add_argument(
         "program",
         nargs=argparse.REMAINDER,
@@ -162,7 +118,7 @@ def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--images-per-minute",
-        type=_rate,
+        type=rate,
         default=50.0,
         metavar="N",
         help="limit for each key, 'off' for none (default: 50)",
@@ -244,57 +200,11 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_session_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("server")
-    group.add_argument(
-        "--emulator", action="store_true", help="run against an emulator started for this command"
-    )
-    group.add_argument(
-        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
-    )
-    group.add_argument(
-        "--images-per-minute",
-        type=_own_rate,
-        metavar="N",
-        help="limit of the key; 'auto' to follow what the server names, 'off' for none",
-    )
-    group.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="for a call, without its wait in the queue"
-    )
-    group.add_argument(
-        "--max-wait", type=float, metavar="SECONDS", help="refuse a longer wait in the queue"
-    )
-    group.add_argument(
-        "--validate",
-        choices=("error", "warn", "off"),
-        default="error",
-        help="what to do with a request that breaks a rule of its model (default: error)",
-    )
-
-
 def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 65_535:
         raise argparse.ArgumentTypeError(f"{number} is no port: 0 to 65535")
     return number
-
-
-def _rate(text: str) -> float | str:
-    return _number_or(text, "off")
-
-
-def _own_rate(text: str) -> float | str:
-    return _number_or(text, "auto", "off")
-
-
-def _number_or(text: str, *words: str) -> float | str:
-    if text in words:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        choices = " or ".join(repr(word) for word in words)
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {choices}") from None
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from tests.batch.conftest import (
 )
 
 NOWHERE = Path("/proc/self")
+
 # Files and manifest -------------------------------------------------------------------------------
 
 

@@ -1,0 +1,65 @@
+"""Arguments that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ("Commands", "add_command", "add_session_options", "own_rate", "rate")
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 - the type has no public name
+
+
+def add_command(
+    commands: Commands[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    """Add the parser of a command that *text* describes."""
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def add_session_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `imagesdk.cli.sessions.open_session` reads, but the model."""
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--emulator", action="store_true", help="run against an emulator started for this command"
+    )
+    group.add_argument(
+        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
+    )
+    group.add_argument(
+        "--images-per-minute",
+        type=own_rate,
+        metavar="N",
+        help="limit of the key; 'auto' to follow what the server names, 'off' for none",
+    )
+    group.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="for a call, without its wait in the queue"
+    )
+    group.add_argument(
+        "--max-wait", type=float, metavar="SECONDS", help="refuse a longer wait in the queue"
+    )
+    group.add_argument(
+        "--validate",
+        choices=("error", "warn", "off"),
+        default="error",
+        help="what to do with a request that breaks a rule of its model (default: error)",
+    )
+
+
+def rate(text: str) -> float | str:
+    """Read a limit of a server."""
+    return _number_or(text, "off")
+
+
+def own_rate(text: str) -> float | str:
+    """Read a limit of our own."""
+    return _number_or(text, "auto", "off")
+
+
+def _number_or(text: str, *words: str) -> float | str:
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        choices = " or ".join(repr(word) for word in words)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {choices}") from None
