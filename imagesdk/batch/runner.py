@@ -84,6 +84,7 @@ async def run_jobs(
     concurrency: int = 16,
     in_doubt: InDoubt = "retry",
     on_begin: Callable[[Total], None] = lambda _total: None,
+    on_start: Callable[[Job], None] = lambda _job: None,
     on_record: Callable[[Record, bool], None] = lambda _record, _is_new: None,
 ) -> Summary:
     """Run *jobs* and save what they bring into *out*.
@@ -98,6 +99,7 @@ async def run_jobs(
             may have been billed: ``"retry"`` sends them again with the same Idempotency-Key,
             ``"skip"`` leaves them.
         on_begin: Called once the jobs are counted.
+        on_start: Called when a request is about to be sent: its wait for the limit is over.
         on_record: Called with each record, and whether it is new or from an earlier run.
 
     Returns:
@@ -115,7 +117,7 @@ async def run_jobs(
         raise ConfigurationError(f"in_doubt is {in_doubt!r}; it must be 'retry' or 'skip'")
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     async with Ledger(out) as ledger:
-        run = _Run(session=session, out=out, ledger=ledger, on_record=on_record)
+        run = _Run(session=session, out=out, ledger=ledger, on_start=on_start, on_record=on_record)
         await run.recover()
         total = await ledger.load(jobs)
         on_begin(total)
@@ -141,6 +143,7 @@ class _Run:
     session: ImageSession
     out: Path
     ledger: Ledger
+    on_start: Callable[[Job], None]
     on_record: Callable[[Record, bool], None]
     summary: Summary = attrs.field(factory=Summary)
     failure: OSError | LedgerError | None = None
@@ -214,7 +217,9 @@ class _Run:
         async def before_send(_request: ImageRequest) -> None:
             nonlocal sent
             await self.ledger.start(entry, key)
-            sent = True
+            if not sent:
+                sent = True
+                self.on_start(entry.job)
 
         loop = asyncio.get_running_loop()
         begun_at = loop.time()

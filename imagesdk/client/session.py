@@ -153,6 +153,19 @@ class ImageSession(StreamMethods):
         """
         return self._pipeline.limiter.snapshot(self._runner.scope(model or self._runner.model))
 
+    def forecast(self, images: int, requests: int, *, model: str | None = None) -> float:
+        """Return the seconds until the last of so many could be sent, if only the limit held them back.
+
+        How long the last one then takes is not in it, nor what other programs will send.
+
+        Args:
+            images: That are still to be sent, those of calls that wait already among them.
+            requests: That ask for them.
+            model: See `snapshot`.
+        """
+        scope = self._runner.scope(model or self._runner.model)
+        return self._pipeline.limiter.forecast(images, requests, scope)
+
     async def generate(
         self,
         prompt: str,

@@ -204,3 +204,13 @@ class Limiter(Protocol):
     def snapshot(self, scope: str = "") -> LimiterSnapshot:
         """Return the state of the limiter."""
         ...
+
+    def forecast(self, images: int, requests: int, scope: str = "") -> float:
+        """Return the seconds until the last of so many could be sent, if only the limiter held them back.
+
+        Args:
+            images: That are still to be sent, those of calls that wait already among them.
+            requests: That ask for them.
+            scope: What is limited by itself at the server.
+        """
+        ...

@@ -170,6 +170,19 @@ class ImageLimiter:
         """
         return self._queue(scope).snapshot()
 
+    def forecast(self, images: int, requests: int, scope: str = "") -> float:
+        """Return the seconds until the last of so many could be sent; call it inside the event loop.
+
+        It knows what has been sent, a pause that a 429 began, and that a request is not cut in two: of a
+        limit of 50, requests for 7 images use 49. It does not know what other programs will send.
+
+        Args:
+            images: That are still to be sent, those of calls that wait already among them.
+            requests: That ask for them.
+            scope: What is limited by itself at the server, ``""`` for everything.
+        """
+        return self._queue(scope).forecast(images, requests)
+
     def _queue(self, scope: str) -> _LocalQueue:
         queue = self._queues.get(scope)
         # setdefault is atomic: two threads get the same queue.
@@ -305,6 +318,19 @@ class _LocalQueue(CallQueue[Permit]):
                 next_waits=wait,
                 next_waits_for=reason,
             )
+
+    def forecast(self, images: int, requests: int) -> float:
+        """Return the seconds until the last of so many could be sent."""
+        if images < 1:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        with self._lock:
+            self._refresh(now)
+            each = min(math.ceil(images / max(1, requests)), self._most)
+            unused = self._most % each  # of every window
+            pause = max(0.0, self._pause_until - now)
+            total = Cost(math.ceil(images * self._most / (self._most - unused)), requests)
+            return pause + self._forecast(now + pause, total)
 
     async def at_once(self, ticket: QueueTicket[Permit], now: float) -> Permit | None:
         with self._lock:

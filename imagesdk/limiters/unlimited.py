@@ -57,6 +57,11 @@ class NoLimiter:
         del scope
         return self._queue.snapshot()
 
+    def forecast(self, images: int, requests: int, scope: str = "") -> float:
+        """Return 0: nothing is held back."""
+        del images, requests, scope
+        return 0.0
+
 
 class _OpenQueue(CallQueue[Cost]):
     """A queue without windows: what waits, waits for a slot."""

@@ -137,6 +137,21 @@ async def test_jobs_run_side_by_side(tmp_path: Path) -> None:
     assert most == 3
 
 
+async def test_a_request_is_told_when_it_is_sent(tmp_path: Path) -> None:
+    """When its wait is over; not at all if it never leaves."""
+    told: list[str] = []
+    transport = ScriptedTransport([image_answer()])
+    async with scripted(transport) as session:
+        await run_jobs(
+            session,
+            jobs_of({"id": "a", "prompt": "a"}, {"id": "b", "prompt": "b", "size": "1x1"}),
+            tmp_path,
+            concurrency=1,
+            on_start=lambda job: told.append(job.custom_id),
+        )
+    assert told == ["a"]
+
+
 async def test_concurrency_of_zero_is_refused(tmp_path: Path) -> None:
     """A concurrency below 1 is an error, and leaves no open file behind."""
     for concurrency in (0, -1):

@@ -309,6 +309,8 @@ def test_the_snapshot_is_of_the_sessions_model() -> None:
             used = [images.snapshot(m).used for m in (None, "gpt-image-1", "dall-e-3", "flux")]
             assert used == [1, 1, 2, 0]
             assert images.snapshot().images_per_minute == 50
+            used_up = [images.forecast(49, 49, model=m) > 60 for m in (None, "dall-e-3", "flux")]
+            assert used_up == [False, True, False]
 
     with virtual_time() as runner:
         runner.run(main())

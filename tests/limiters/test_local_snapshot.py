@@ -177,3 +177,35 @@ def test_snapshot_of_an_adopted_limit() -> None:
         assert calls.limiter.max_cost() == 5
 
     run(main)
+
+
+@pytest.mark.parametrize("images", [1, 5, 7, 10, 26])
+def test_the_forecast_is_when_the_last_one_goes(images: int) -> None:
+    """It is right to within a few seconds for 20 minutes of requests, whatever they ask for."""
+
+    async def main() -> tuple[list[float], float]:
+        calls = Calls(ImageLimiter(50))
+        number = 1000 // images
+        calls.start(images, calls=number)
+        forecasts = [calls.limiter.forecast(number * images, number)]
+        await asyncio.sleep(100)
+        left = number - len(calls.admitted)
+        forecasts.append(100 + calls.limiter.forecast(left * images, left))
+        return forecasts, (await calls.done())[-1]
+
+    forecasts, last = run(main)
+    assert last > 1000
+    assert forecasts == pytest.approx([last, last], abs=3)
+
+
+def test_the_forecast_knows_of_a_pause() -> None:
+    """Nothing goes before it is over; nothing to send takes no time."""
+
+    async def main() -> None:
+        calls = Calls(ImageLimiter(50))
+        assert calls.limiter.forecast(1, 1) == 0
+        await calls.fails(_refusal("too many", retry_after=20.0))
+        assert calls.limiter.forecast(1, 1) == pytest.approx(20, abs=1)
+        assert calls.limiter.forecast(0, 0) == 0
+
+    run(main)

@@ -27,6 +27,7 @@ def test_no_limiter() -> None:
     with virtual_time() as runner:
         assert runner.run(main()) == 0
     assert (NoLimiter().max_cost(), NoLimiter.max_pause) == (None, None)
+    assert NoLimiter().forecast(10_000, 1) == 0
 
 
 def test_slots() -> None:

@@ -330,6 +330,7 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
         for session in (plain, own, classic, free, one, two):
             assert_type(session, ImageSession)
             assert_type(session.snapshot(), LimiterSnapshot)
+            assert_type(session.forecast(100, 25, model="dall-e-2"), float)
     session = ImageSession(transport=ScriptedTransport([]), images_per_minute="profile")
     await session.aclose()
     print(imagesdk.ImageSession is ImageSession)  # noqa: T201
