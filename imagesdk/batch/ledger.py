@@ -5,8 +5,10 @@ transaction is on its way to the disk is one transaction together: a commit take
 many jobs wait for it. Invariants, at whatever moment the process ends:
 
 - a job is ``started`` before its request is sent, with the Idempotency-Key that goes with it;
+- a job is ``submitted`` before the server is asked to run the batch that it is in;
 - a job is ``done`` only when its files are on the disk under their names;
-- so what is ``started`` when a run begins may have been billed, and nothing else may.
+- so what is ``started`` when a run begins may have been billed; what is ``submitted`` is left to
+  `imagesdk.batch.provider`, which asks the server; and nothing else may have been billed.
 
 It must be on a local disk: neither the log nor the lock works over a network.
 https://sqlite.org/wal.html (read 2026-11-21)
@@ -35,14 +37,16 @@ from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
 from imagesdk.errors import LedgerError
 
-__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total")
+__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total", "select")
 
 T = TypeVar("T")
-State: TypeAlias = Literal["pending", "started", "done", "failed", "rejected", "in_doubt"]
+State: TypeAlias = Literal[
+    "pending", "started", "submitted", "done", "failed", "rejected", "in_doubt"
+]
 
 LEDGER = "run.db"
 _LOCK = "run.lock"
-_VERSION = 1
+_VERSION = 2
 _MOST_IMAGES = 100_000  # an n that is no such number is refused later
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -58,7 +62,9 @@ CREATE TABLE jobs (
   first INTEGER NOT NULL,   -- images of the jobs before, which tells the folder
   stem TEXT NOT NULL UNIQUE COLLATE NOCASE,
   state TEXT NOT NULL CHECK (
-    state IN ('pending', 'started', 'done', 'failed', 'rejected', 'in_doubt')),
+    state IN ('pending', 'started', 'submitted', 'done', 'failed', 'rejected', 'in_doubt')),
+  batch INTEGER,     -- the last one of the server's that it was in
+  position INTEGER,  -- there, from 1
   idempotency_key TEXT,
   ended INTEGER,  -- in which order
   saved INTEGER NOT NULL DEFAULT 0,  -- images that the record names
@@ -67,6 +73,18 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_line ON jobs (run, line);
 CREATE INDEX jobs_by_end ON jobs (ended);
 CREATE INDEX jobs_started ON jobs (id) WHERE state = 'started';
+CREATE INDEX jobs_by_batch ON jobs (batch, position) WHERE state = 'submitted';
+CREATE TABLE batches (
+  id INTEGER PRIMARY KEY,
+  mark TEXT NOT NULL UNIQUE,  -- in the metadata of the server's batch
+  endpoint TEXT NOT NULL,
+  requests INTEGER NOT NULL,
+  file_id TEXT NOT NULL,  -- the server's
+  begun_at REAL NOT NULL,  -- seconds since 1970, when the server was about to be asked for it
+  batch_id TEXT UNIQUE,  -- the server's, as soon as it is known that there is one
+  status TEXT,           -- the server's last word
+  closed INTEGER NOT NULL DEFAULT 0  -- all that it brings is here
+) STRICT;
 """
 _ENTRY = (
     "SELECT id, custom_id, line, endpoint, params, folder, key, images, first, stem, state, "
@@ -163,27 +181,29 @@ class Ledger:
         Raises:
             BatchError: Two jobs have one id, or one has images that were made from another request.
         """
-        return await self._do(lambda db: self._load(db, jobs))
+        return await self.do(lambda db: self._load(db, jobs))
 
     async def page(
         self, states: Sequence[State], *, after: int = 0, limit: int = 256
     ) -> list[Entry]:
         """Return the next jobs of the input in these states, from behind line *after*."""
         marks = ",".join("?" * len(states))
-        sql = f"{_ENTRY} WHERE run = ? AND line > ? AND state IN ({marks}) ORDER BY line LIMIT ?"
-        return await self._do(
-            lambda db: [_entry(row) for row in db.execute(sql, (self._run, after, *states, limit))]
+        return await self.do(
+            lambda db: select(
+                db,
+                f"run = ? AND line > ? AND state IN ({marks}) ORDER BY line LIMIT ?",
+                (self._run, after, *states, limit),
+            )
         )
 
     async def started(self) -> list[Entry]:
         """Return what was in flight when the last run ended, of whatever input."""
-        sql = f"{_ENTRY} WHERE state = 'started'"
-        return await self._do(lambda db: [_entry(row) for row in db.execute(sql)])
+        return await self.do(lambda db: select(db, "state = 'started'"))
 
     async def start(self, entry: Entry, idempotency_key: str) -> None:
         """Note that a request is about to be sent."""
         sql = "UPDATE jobs SET state = 'started', idempotency_key = ? WHERE id = ?"
-        await self._do(lambda db: db.execute(sql, (idempotency_key, entry.id)))
+        await self.do(lambda db: db.execute(sql, (idempotency_key, entry.id)))
 
     async def reset(self, entries: Iterable[Entry]) -> None:
         """Make jobs pending: what they brought is gone."""
@@ -191,14 +211,17 @@ class Ledger:
             "UPDATE jobs SET state = 'pending', saved = 0, record = NULL, ended = NULL WHERE id = ?"
         )
         rows = [(entry.id,) for entry in entries]
-        await self._do(lambda db: db.executemany(sql, rows))
+        await self.do(lambda db: db.executemany(sql, rows))
 
     async def finish(self, entry: Entry, record: Record) -> None:
         """Note what became of a job, whose files are in their place; write its line of the manifest."""
-        await self._do(lambda db: self._finish(db, entry.id, record))
+        await self.do(lambda db: self._finish(db, entry.id, record))
 
-    async def _do(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """Run *operation* in the next transaction, and return when that is on the disk."""
+    async def do(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run *operation* in the next transaction, and return when that is on the disk.
+
+        It runs in the ledger's thread; if it raises, all that the transaction holds fails.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((operation, future))
         if self._writer is None or self._writer.done():
@@ -333,13 +356,14 @@ class Ledger:
         first = self._count_images(db)
         for job in jobs:
             row = db.execute(
-                "SELECT id, run, line, key, saved FROM jobs WHERE custom_id = ?", (job.custom_id,)
+                "SELECT id, run, line, key, saved, state FROM jobs WHERE custom_id = ?",
+                (job.custom_id,),
             ).fetchone()
             if row is None:
                 self._add(db, job, first, run)
                 first += _images(job)
                 continue
-            number, seen, line, key, saved = row
+            number, seen, line, key, saved, state = row
             if seen == run:
                 raise line_error(
                     job.line,
@@ -351,6 +375,12 @@ class Ledger:
                         job.line,
                         f"{job.custom_id!r} was made with other parameters by an earlier run into "
                         f"{self._out}; give it another id, or choose another --out",
+                    )
+                if state == "submitted":
+                    raise line_error(
+                        job.line,
+                        f"{job.custom_id!r} is in a batch at the server, with other parameters; "
+                        "fetch that first, or give this one another id",
                     )
                 db.execute(
                     "UPDATE jobs SET state = 'pending', endpoint = ?, params = ?, key = ?, "
@@ -409,6 +439,11 @@ class Ledger:
     def _count_images(db: sqlite3.Connection) -> int:
         (count,) = db.execute("SELECT coalesce(max(first + images), 0) FROM jobs").fetchone()
         return int(count)
+
+
+def select(db: sqlite3.Connection, where: str, values: Sequence[object] = ()) -> list[Entry]:
+    """Return the jobs for which *where* holds, a condition in SQL; for an operation of `Ledger.do`."""
+    return [_entry(row) for row in db.execute(f"{_ENTRY} WHERE {where}", values)]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -57,6 +57,7 @@ class Summary:
         recovered: Jobs that were in flight when an earlier run ended, and whose images had arrived.
         rejected: Jobs that the server refused in an earlier run for what they are: not sent again.
         in_doubt: Jobs that may have been billed in an earlier run, and were not sent again.
+        submitted: Jobs that are in a batch of the server's; `imagesdk.batch.provider.fetch` brings them.
         resent: Jobs that may have been billed in an earlier run, and were sent again.
         resent_images: Images that those asked for: so many may have been billed twice.
         left: Jobs that were not begun, because the run was ended early.
@@ -70,6 +71,7 @@ class Summary:
     recovered: int = 0
     rejected: int = 0
     in_doubt: int = 0
+    submitted: int = 0
     resent: int = 0
     resent_images: int = 0
     left: int = 0
@@ -132,7 +134,7 @@ async def run_jobs(
         )
         raise run.failure
     begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt
-    summary.left = total.jobs - begun
+    summary.left = total.jobs - begun - summary.submitted
     return summary
 
 
@@ -161,7 +163,7 @@ class _Run:
 
     async def look_back(self, in_doubt: InDoubt) -> None:
         """Tell what earlier runs did; what they did and is no longer there is to be done again."""
-        states: list[State] = ["done", "rejected"]
+        states: list[State] = ["done", "rejected", "submitted"]
         if in_doubt == "skip":
             states.append("in_doubt")
         after = 0
@@ -171,7 +173,9 @@ class _Run:
             if gone:
                 await self.ledger.reset(gone)
             for entry in page:
-                if entry not in gone and entry.record is not None:
+                if entry.state == "submitted":
+                    self.summary.submitted += 1
+                elif entry not in gone and entry.record is not None:
                     self.summary.skipped += entry.state == "done"
                     self.summary.rejected += entry.state == "rejected"
                     self.summary.in_doubt += entry.state == "in_doubt"

@@ -100,6 +100,10 @@ def _sentence(summary: Summary, out: Path) -> str:
         parts.append(f"{summary.failed} failed")
     if summary.rejected:
         parts.append(f"{summary.rejected} were rejected before, and not sent again")
+    if summary.submitted:
+        parts.append(
+            f"{summary.submitted} are in batches at the server (imagesdk batch fetch {out})"
+        )
     if summary.stopped is not None:
         parts.append(f"stopped, {summary.left} not begun: {summary.stopped}")
     return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
@@ -108,5 +112,5 @@ def _sentence(summary: Summary, out: Path) -> str:
 def _batch_code(summary: Summary) -> int:
     if summary.stopped is not None:
         return EXIT_CODES["refused"]
-    unfinished = summary.failed or summary.rejected or summary.in_doubt
+    unfinished = summary.failed or summary.rejected or summary.in_doubt or summary.submitted
     return EXIT_CODES["some_failed" if unfinished else "done"]

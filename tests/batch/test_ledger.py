@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -18,7 +18,7 @@ from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
 from imagesdk.batch.records import MANIFEST, Record, Status
 from imagesdk.errors import BatchError, LedgerError
 
-STATES: tuple[State, ...] = ("pending", "started", "done", "failed", "rejected", "in_doubt")
+STATES: tuple[State, ...] = get_args(State)
 
 
 def jobs_of(*lines: dict[str, Any]) -> list[Job]:
@@ -305,3 +305,13 @@ async def test_the_manifest_makes_a_new_ledger(tmp_path: Path) -> None:
         with pytest.raises(LedgerError, match="line 1 is no record"):
             await Ledger(tmp_path).__aenter__()
     assert (tmp_path / MANIFEST).read_bytes() == b"{}\n"
+
+
+async def test_what_is_at_the_server_cannot_be_changed_under_its_id(tmp_path: Path) -> None:
+    """Other parameters under the id of a request that a batch of the server's holds are refused."""
+    async with Ledger(tmp_path) as ledger:
+        await ledger.load(prompts("a"))
+        await ledger.do(lambda db: db.execute("UPDATE jobs SET state = 'submitted'"))
+        with pytest.raises(BatchError, match="in a batch at the server"):
+            await ledger.load(jobs_of({"id": "a", "prompt": "another"}))
+        assert await states(ledger) == {"a": "submitted"}

@@ -278,3 +278,13 @@ async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:
     summary, _, _ = await play([image_answer()], prompts("a", "b"), tmp_path)
     assert summary == Summary(skipped=1, done=1, images=1, resent=1, resent_images=1)
     assert not [name for name in pictures_in(tmp_path) if name.endswith(".part")]
+
+
+async def test_what_is_in_a_batch_at_the_server_is_not_sent(tmp_path: Path) -> None:
+    """A request that the server runs in a batch of its own is counted, and not paid for twice."""
+    async with Ledger(tmp_path) as ledger:
+        await ledger.load(prompts("a"))
+        await ledger.do(lambda db: db.execute("UPDATE jobs SET state = 'submitted'"))
+    summary, _, transport = await play([image_answer()], prompts("a", "b"), tmp_path)
+    assert summary == Summary(submitted=1, done=1, images=1)
+    assert [request.json["prompt"] for request in transport.requests] == ["b"]
