@@ -10,39 +10,24 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
-from imagesdk.batch.files import ARRIVING, arrived, describe, in_place, is_there, place
+from imagesdk.batch.engine import Engine
+from imagesdk.batch.files import ARRIVING, arrived, is_there
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Entry, Ledger, State, Total
-from imagesdk.batch.records import Record, error_fields, status_of
-from imagesdk.client.fanout import Outcome
-from imagesdk.client.results import Image, ImagesResponse
-from imagesdk.client.session import ImageSession
-from imagesdk.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ImageSDKError,
-    LedgerError,
-    PartialResultError,
-    PermissionDeniedError,
-    QuotaExceededError,
-)
-from imagesdk.models.requests import ImageRequest
-from imagesdk.sinks import Folder
+from imagesdk.batch.records import Record
+from imagesdk.batch.worker import recover
+from imagesdk.errors import ConfigurationError, ImageSDKError, LedgerError
 
 __all__ = ("InDoubt", "Summary", "run_jobs")
 
 InDoubt = Literal["retry", "skip"]
-
-_STOPS = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
-"""What the next job would meet, too."""
 
 
 @attrs.define(kw_only=True)
@@ -79,7 +64,7 @@ class Summary:
 
 
 async def run_jobs(
-    session: ImageSession,
+    engine: Engine,
     jobs: Iterable[Job],
     out: Path,
     *,
@@ -92,7 +77,7 @@ async def run_jobs(
     """Run *jobs* and save what they bring into *out*.
 
     Args:
-        session: Sends the requests.
+        engine: Does the jobs: a `imagesdk.batch.worker.Worker`, to do them in this event loop.
         jobs: From `imagesdk.batch.jobs.read_jobs`. They are read to the end, in a thread, before
             anything is sent, and none is held in memory: the ledger has them.
         out: Folder for images, ledger and manifest on a local disk; made if need be.
@@ -119,7 +104,7 @@ async def run_jobs(
         raise ConfigurationError(f"in_doubt is {in_doubt!r}; it must be 'retry' or 'skip'")
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     async with Ledger(out) as ledger:
-        run = _Run(session=session, out=out, ledger=ledger, on_start=on_start, on_record=on_record)
+        run = _Run(engine=engine, out=out, ledger=ledger, on_start=on_start, on_record=on_record)
         await run.recover()
         total = await ledger.load(jobs)
         on_begin(total)
@@ -142,7 +127,7 @@ async def run_jobs(
 class _Run:
     """One run, while it lasts."""
 
-    session: ImageSession
+    engine: Engine
     out: Path
     ledger: Ledger
     on_start: Callable[[Job], None]
@@ -157,7 +142,7 @@ class _Run:
         """Find what arrived of the requests that were in flight when the last run ended."""
         found = await asyncio.to_thread(arrived, self.out)
         for entry in await self.ledger.started():
-            record = await asyncio.to_thread(_recovered, self.out, entry, found)
+            record = await asyncio.to_thread(recover, self.out, entry, found)
             self.summary.recovered += record.status == "done"
             await self.ledger.finish(entry, record)
 
@@ -212,69 +197,26 @@ class _Run:
             return self._next.popleft()
 
     async def _do(self, entry: Entry) -> None:
-        """Send a request and keep what it brings."""
+        """Let the engine do a job, and keep the books."""
         in_doubt = entry.state == "in_doubt"
         key = (entry.idempotency_key if in_doubt else None) or secrets.token_hex(16)
-        request = attrs.evolve(entry.job.request, extra_headers={"Idempotency-Key": key})
+        entry = attrs.evolve(entry, idempotency_key=key)
         sent = False
 
-        async def before_send(_request: ImageRequest) -> None:
+        async def before_send() -> None:
             nonlocal sent
             await self.ledger.start(entry, key)
             if not sent:
                 sent = True
                 self.on_start(entry.job)
 
-        loop = asyncio.get_running_loop()
-        begun_at = loop.time()
-        async with self.session.map(
-            (request,),
-            concurrency=1,
-            save_to=Folder(self.out / ARRIVING, name=key),
-            before_send=before_send,
-        ) as outcomes:
-            outcome = await anext(outcomes)
-        elapsed = loop.time() - begun_at
-        if isinstance(outcome.error, LedgerError):
-            raise outcome.error
+        report = await self.engine.do(entry, before_send)
         if in_doubt and sent:
             self.summary.resent += 1
             self.summary.resent_images += entry.images
-        if isinstance(outcome.error, _STOPS):
-            self.summary.stopped = self.summary.stopped or outcome.error
-        record = await self._save(entry, outcome, elapsed)
-        await self.ledger.finish(entry, record)
-        self._count(record)
-
-    async def _save(self, entry: Entry, outcome: Outcome[ImageRequest], elapsed: float) -> Record:
-        """Put the images of an outcome in their place, and return its record."""
-        error = outcome.error
-        result: ImagesResponse | None = outcome.response
-        if isinstance(error, PartialResultError):
-            result = error.result
-            if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
-                error = None
-        images: list[Mapping[str, Any]] = []
-        for number, image in enumerate(result.data if result is not None else (), start=1):
-            name = place(entry.stem, entry.first, number)
-            try:
-                if image.path is None:
-                    await image.save(self.out / name)
-                images.append(await asyncio.to_thread(_keep, self.out, image, name))
-            except ImageSDKError as failure:  # a download that failed
-                error = error or failure
-        answered = result if result is not None else error
-        attempts = answered.attempts if answered is not None else ()
-        return _record(
-            entry,
-            images,
-            error,
-            usage=result.usage if result is not None else None,
-            request_id=answered.request_id if answered is not None else None,
-            attempts=len(attempts),
-            elapsed=round(elapsed, 3),
-            waited=round(max(0.0, elapsed - sum(attempt.elapsed for attempt in attempts)), 3),
-        )
+        self.summary.stopped = self.summary.stopped or report.stop
+        await self.ledger.finish(entry, report.record)
+        self._count(report.record)
 
     def _count(self, record: Record) -> None:
         self.summary.images += len(record.images)
@@ -283,74 +225,6 @@ class _Run:
         else:
             self.summary.failed += 1
         self.on_record(record, True)  # noqa: FBT003
-
-
-def _record(
-    entry: Entry,
-    images: Sequence[Mapping[str, Any]],
-    error: ImageSDKError | None,
-    *,
-    usage: Mapping[str, Any] | None = None,
-    request_id: str | None = None,
-    attempts: int = 0,
-    elapsed: float = 0.0,
-    waited: float = 0.0,
-) -> Record:
-    job = entry.job
-    return Record(
-        custom_id=job.custom_id,
-        line=job.line,
-        status=status_of(error, len(images)),
-        endpoint=job.endpoint,
-        params=job.params,
-        key=job.key,
-        images=images,
-        usage=usage,
-        request_id=request_id,
-        attempts=attempts,
-        elapsed=elapsed,
-        waited=waited,
-        error=error_fields(error) if error is not None else None,
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )
-
-
-def _keep(out: Path, image: Image, name: str) -> Mapping[str, Any]:
-    """Put an image that is on the disk in its place; return what the manifest says of it."""
-    path = _move(out, image.path, name) if image.path is not None else None
-    if path is None:
-        raise AssertionError("an image that was saved has a path")
-    image.path = path
-    return {**describe(out, path), "revised_prompt": image.revised_prompt}
-
-
-def _move(out: Path, path: Path, name: str) -> Path:
-    target = out / f"{name}{path.suffix}"
-    if path != target:
-        target.parent.mkdir(exist_ok=True)
-        path.replace(target)
-    return target
-
-
-def _recovered(out: Path, entry: Entry, found: Mapping[str, Mapping[int, Path]]) -> Record:
-    """Put what arrived of a request in its place, and return the record of its job."""
-    here = found.get(entry.idempotency_key or "", {})
-    images: list[Mapping[str, Any]] = []
-    for number in range(1, entry.images + 1):
-        name = place(entry.stem, entry.first, number)
-        path = _move(out, here[number], name) if number in here else in_place(out, name)
-        if path is not None:
-            images.append({**describe(out, path), "revised_prompt": None})
-    error = None
-    if len(images) < entry.images:
-        error = ImageSDKError(
-            f"the run ended while the request was in flight; {len(images)} of {entry.images} images "
-            "are here, and all may have been billed",
-            may_be_billed=True,
-        )
-    return attrs.evolve(
-        _record(entry, images, error), status="done" if error is None else "in_doubt"
-    )
 
 
 def _gone(out: Path, page: Iterable[Entry]) -> list[Entry]:

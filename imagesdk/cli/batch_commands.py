@@ -16,6 +16,7 @@ from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.rows import Format, format_of, whole_lines
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.worker import Worker
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.cli.sessions import open_session
@@ -42,7 +43,8 @@ async def _run(arguments: argparse.Namespace) -> int:
     console = Console()
     records: list[Record] = []
     async with open_session(arguments) as session:
-        with BatchView(console, session.snapshot) as view:
+        worker = Worker(session, out)
+        with BatchView(console, worker.snapshot) as view:
 
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
                 if len(records) <= _TABLE_ROWS:
@@ -52,7 +54,7 @@ async def _run(arguments: argparse.Namespace) -> int:
                     print(json.dumps(attrs.asdict(record)), flush=True)
 
             summary = await run_jobs(
-                session,
+                worker,
                 _read_file(arguments.file, arguments.format or format_of(arguments.file)),
                 out,
                 concurrency=arguments.concurrency,

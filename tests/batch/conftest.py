@@ -16,6 +16,7 @@ from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.ledger import LEDGER
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import ImageSDKError
@@ -90,7 +91,7 @@ async def play(
     records: list[Record] = []
     async with scripted(transport) as session:
         summary = await run_jobs(
-            session,
+            Worker(session, out),
             jobs,
             out,
             concurrency=concurrency,

@@ -21,6 +21,7 @@ from imagesdk.batch.jobs import read_jobs
 from imagesdk.batch.ledger import LEDGER
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
     AuthenticationError,
@@ -66,7 +67,7 @@ async def test_files_and_manifest_agree(session: ImageSession, tmp_path: Path) -
         {"id": "varied", "image": "in.png", "size": "256x256"},
         folder=tmp_path,
     )
-    summary = await run_jobs(session, jobs, out)
+    summary = await run_jobs(Worker(session, out), jobs, out)
     assert summary == Summary(done=4, images=5)
     records = {record["custom_id"]: record for record in manifest_of(out)}
     assert set(records) == {"fox", "otter", "sticker", "varied"}
@@ -109,7 +110,7 @@ async def test_records_are_told_as_they_come(tmp_path: Path) -> None:
 
     await play([image_answer()], prompts("a"), tmp_path)
     async with scripted(ScriptedTransport([image_answer()])) as session:
-        await run_jobs(session, prompts("a", "b"), tmp_path, on_record=tell)
+        await run_jobs(Worker(session, tmp_path), prompts("a", "b"), tmp_path, on_record=tell)
     assert told == [("a", False), ("b", True)]
 
 
@@ -132,7 +133,9 @@ async def test_jobs_run_side_by_side(tmp_path: Path) -> None:
 
     transport = ScriptedTransport(answer)
     async with scripted(transport) as session:
-        summary = await run_jobs(session, prompts(*"abcdefgh"), tmp_path, concurrency=3)
+        summary = await run_jobs(
+            Worker(session, tmp_path), prompts(*"abcdefgh"), tmp_path, concurrency=3
+        )
     assert summary.done == 8
     assert most == 3
 
@@ -143,7 +146,7 @@ async def test_a_request_is_told_when_it_is_sent(tmp_path: Path) -> None:
     transport = ScriptedTransport([image_answer()])
     async with scripted(transport) as session:
         await run_jobs(
-            session,
+            Worker(session, tmp_path),
             jobs_of({"id": "a", "prompt": "a"}, {"id": "b", "prompt": "b", "size": "1x1"}),
             tmp_path,
             concurrency=1,
@@ -246,7 +249,7 @@ async def test_a_failed_job_is_recorded_and_the_run_goes_on(
         {"id": "bad", "prompt": "a [blocked] thing", "size": "256x256"},
         {"id": "good", "prompt": "a fox", "size": "256x256"},
     )
-    summary = await run_jobs(session, jobs, tmp_path, concurrency=1)
+    summary = await run_jobs(Worker(session, tmp_path), jobs, tmp_path, concurrency=1)
     assert summary == Summary(done=1, failed=1, images=1)
     bad, good = manifest_of(tmp_path)
     assert (bad["custom_id"], bad["status"], bad["images"]) == ("bad", "rejected", [])
@@ -441,7 +444,7 @@ async def test_a_ledger_that_fails_ends_the_run_before_anything_is_sent(tmp_path
     transport = ScriptedTransport([])
     async with scripted(transport) as session:
         with pytest.raises(LedgerError, match="no room"):
-            await run_jobs(session, prompts("a"), tmp_path)
+            await run_jobs(Worker(session, tmp_path), prompts("a"), tmp_path)
     assert not transport.requests
 
 
@@ -453,7 +456,7 @@ async def test_an_error_of_the_callback_is_raised_as_it_is(tmp_path: Path) -> No
 
     async with scripted(ScriptedTransport([image_answer()])) as session:
         with pytest.raises(ZeroDivisionError):
-            await run_jobs(session, prompts("a"), tmp_path, on_record=fail)
+            await run_jobs(Worker(session, tmp_path), prompts("a"), tmp_path, on_record=fail)
     assert (await play([], prompts("a"), tmp_path))[0] == Summary(skipped=1)
 
 

@@ -14,6 +14,7 @@ from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import LEDGER, Ledger
 from imagesdk.batch.records import MANIFEST
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import (
@@ -44,10 +45,10 @@ async def test_a_second_run_skips_what_is_done(
     jobs = jobs_of(
         {"prompt": "a fox", "n": 2, "size": "256x256"}, {"prompt": "b", "size": "256x256"}
     )
-    await run_jobs(session, jobs, tmp_path)
+    await run_jobs(Worker(session, tmp_path), jobs, tmp_path)
     before = (tmp_path / MANIFEST).read_bytes()
     requests = len(server.requests)
-    assert await run_jobs(session, jobs, tmp_path) == Summary(skipped=2)
+    assert await run_jobs(Worker(session, tmp_path), jobs, tmp_path) == Summary(skipped=2)
     assert len(server.requests) == requests
     assert server.charged == 3
     assert (tmp_path / MANIFEST).read_bytes() == before
@@ -162,7 +163,9 @@ async def test_what_was_in_flight_may_be_left(tmp_path: Path) -> None:
     for _ in range(2):
         transport = ScriptedTransport([])
         async with scripted(transport) as session:
-            summary = await run_jobs(session, prompts("a"), tmp_path, in_doubt="skip")
+            summary = await run_jobs(
+                Worker(session, tmp_path), prompts("a"), tmp_path, in_doubt="skip"
+            )
         assert summary == Summary(in_doubt=1)
         assert not transport.requests
     (record,) = manifest_of(tmp_path)
@@ -198,7 +201,7 @@ async def test_a_part_that_had_arrived_is_kept_until_there_is_more(tmp_path: Pat
     jobs = jobs_of({"id": "a", "prompt": "a", "n": 2})
     await cut_off(jobs, tmp_path, arrived=1)
     async with scripted(ScriptedTransport([])) as session:
-        summary = await run_jobs(session, jobs, tmp_path, in_doubt="skip")
+        summary = await run_jobs(Worker(session, tmp_path), jobs, tmp_path, in_doubt="skip")
     assert summary == Summary(in_doubt=1)
     assert pictures_in(tmp_path) == ["a-1.png"]
     summary, _, _ = await play([image_answer(png(), png(9, 9))], jobs, tmp_path)
@@ -231,7 +234,7 @@ async def test_what_waits_for_the_limit_is_in_no_doubt(tmp_path: Path) -> None:
         images_per_minute=1,
     )
     async with session:
-        task = asyncio.create_task(run_jobs(session, prompts(*"abc"), tmp_path))
+        task = asyncio.create_task(run_jobs(Worker(session, tmp_path), prompts(*"abc"), tmp_path))
         await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -255,7 +258,7 @@ async def test_what_to_do_with_doubts_must_be_known(tmp_path: Path) -> None:
     """Another word than retry or skip is refused."""
     async with scripted(ScriptedTransport([])) as session:
         with pytest.raises(ConfigurationError, match="in_doubt is 'ask'"):
-            await run_jobs(session, [], tmp_path, in_doubt="ask")  # type: ignore[arg-type]
+            await run_jobs(Worker(session, tmp_path), [], tmp_path, in_doubt="ask")  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_run_can_be_resumed(tmp_path: Path) -> None:

@@ -46,9 +46,11 @@ from imagesdk import (
     TransportError,
     VariationRequest,
 )
+from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.worker import Worker
 from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
 from imagesdk.models.profiles import profile_named
@@ -348,7 +350,8 @@ async def batches(images: ImageSession) -> None:
     def tell(record: Record, is_new: bool) -> None:  # noqa: FBT001
         print(record.custom_id, record.status, is_new)  # noqa: T201
 
-    summary = await run_jobs(images, jobs, Path("out"), concurrency=4, on_record=tell)
+    engine: Engine = Worker(images, Path("out"))
+    summary = await run_jobs(engine, jobs, Path("out"), concurrency=4, on_record=tell)
     assert_type(summary, Summary)
     assert_type(summary.stopped, ImageSDKError | None)
 

@@ -1,0 +1,65 @@
+"""What runs the jobs of a batch: the seam between the one who keeps the ledger and those who work.
+
+The driver (`imagesdk.batch.runner`) is the only one that writes the ledger. An engine gets one job at a
+time, as many side by side as the driver likes, and answers for each with a report. Two rules hold
+whatever is killed in between:
+
+- nothing is sent before *before_send* has returned, which is when the ledger says so;
+- what a report names is on the disk, under its final name, before the report is made. What arrived and
+  was not reported is found in the folder by the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from imagesdk.batch.ledger import Entry
+from imagesdk.batch.records import Record
+from imagesdk.errors import ImageSDKError
+from imagesdk.limiters.base import LimiterSnapshot
+
+__all__ = ("BeforeSend", "Engine", "Report")
+
+BeforeSend: TypeAlias = Callable[[], Awaitable[object]]
+"""Notes that a request is about to be sent; what it raises keeps the request from being sent."""
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What became of one job.
+
+    Attributes:
+        record: For the ledger and the manifest.
+        stop: The error that the next job would meet, too: a wrong key, no credit. None otherwise.
+    """
+
+    record: Record
+    stop: ImageSDKError | None = None
+
+
+class Engine(Protocol):
+    """Does jobs; called for as many side by side as are to be in flight."""
+
+    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+        """Do one job: wait for the limit, send the request, put its images in their place.
+
+        Args:
+            entry: With the Idempotency-Key that the request goes out with.
+            before_send: Awaited when the wait for the limit is over, right before each attempt.
+
+        Raises:
+            OSError: An image cannot be put in its place.
+            Exception: What *before_send* raised.
+        """
+        ...
+
+    def snapshot(self) -> LimiterSnapshot:
+        """Return the state of the limit that the jobs wait for."""
+        ...
+
+    def forecast(self, images: int, requests: int) -> float:
+        """Return the seconds until the last of so many could be sent; see `ImageSession.forecast`."""
+        ...

@@ -1,0 +1,181 @@
+"""Do one job of a batch: wait for the limit, send the request, put its images in their place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from imagesdk.batch.engine import BeforeSend, Report
+from imagesdk.batch.files import ARRIVING, describe, in_place, place
+from imagesdk.batch.ledger import Entry
+from imagesdk.batch.records import Record, error_fields, status_of
+from imagesdk.client.fanout import Outcome
+from imagesdk.client.results import Image, ImagesResponse
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import (
+    AuthenticationError,
+    ImageSDKError,
+    LedgerError,
+    PartialResultError,
+    PermissionDeniedError,
+    QuotaExceededError,
+)
+from imagesdk.limiters.base import LimiterSnapshot
+from imagesdk.models.requests import ImageRequest
+from imagesdk.sinks import Folder
+
+__all__ = ("Worker", "recover")
+
+_STOPS = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
+"""What the next job would meet, too."""
+
+
+class Worker:
+    """Does jobs in this event loop: an `imagesdk.batch.engine.Engine`.
+
+    Args:
+        session: Sends the requests, and holds the limit; it is not closed.
+        out: Folder for the images.
+    """
+
+    def __init__(self, session: ImageSession, out: Path) -> None:
+        self._session = session
+        self._out = out
+
+    def snapshot(self) -> LimiterSnapshot:
+        """Return the state of the limit that the jobs wait for."""
+        return self._session.snapshot()
+
+    def forecast(self, images: int, requests: int) -> float:
+        """Return the seconds until the last of so many could be sent; see `ImageSession.forecast`."""
+        return self._session.forecast(images, requests)
+
+    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+        """Do one job; see `imagesdk.batch.engine.Engine`."""
+        key = entry.idempotency_key
+        if key is None:
+            raise AssertionError("a job that is sent has an Idempotency-Key")
+        request = attrs.evolve(entry.job.request, extra_headers={"Idempotency-Key": key})
+
+        async def before(_request: ImageRequest) -> None:
+            await before_send()
+
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        async with self._session.map(
+            (request,),
+            concurrency=1,
+            save_to=Folder(self._out / ARRIVING, name=key),
+            before_send=before,
+        ) as outcomes:
+            outcome = await anext(outcomes)
+        elapsed = loop.time() - begun_at
+        if isinstance(outcome.error, LedgerError):
+            raise outcome.error
+        return Report(
+            record=await self._save(entry, outcome, elapsed),
+            stop=outcome.error if isinstance(outcome.error, _STOPS) else None,
+        )
+
+    async def _save(self, entry: Entry, outcome: Outcome[ImageRequest], elapsed: float) -> Record:
+        """Put the images of an outcome in their place, and return its record."""
+        error = outcome.error
+        result: ImagesResponse | None = outcome.response
+        if isinstance(error, PartialResultError):
+            result = error.result
+            if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
+                error = None
+        images: list[Mapping[str, Any]] = []
+        for number, image in enumerate(result.data if result is not None else (), start=1):
+            name = place(entry.stem, entry.first, number)
+            try:
+                if image.path is None:
+                    await image.save(self._out / name)
+                images.append(await asyncio.to_thread(_keep, self._out, image, name))
+            except ImageSDKError as failure:  # a download that failed
+                error = error or failure
+        answered = result if result is not None else error
+        attempts = answered.attempts if answered is not None else ()
+        return _record(
+            entry,
+            images,
+            error,
+            usage=result.usage if result is not None else None,
+            request_id=answered.request_id if answered is not None else None,
+            attempts=len(attempts),
+            elapsed=round(elapsed, 3),
+            waited=round(max(0.0, elapsed - sum(attempt.elapsed for attempt in attempts)), 3),
+        )
+
+
+def _record(
+    entry: Entry,
+    images: Sequence[Mapping[str, Any]],
+    error: ImageSDKError | None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    request_id: str | None = None,
+    attempts: int = 0,
+    elapsed: float = 0.0,
+    waited: float = 0.0,
+) -> Record:
+    job = entry.job
+    return Record(
+        custom_id=job.custom_id,
+        line=job.line,
+        status=status_of(error, len(images)),
+        endpoint=job.endpoint,
+        params=job.params,
+        key=job.key,
+        images=images,
+        usage=usage,
+        request_id=request_id,
+        attempts=attempts,
+        elapsed=elapsed,
+        waited=waited,
+        error=error_fields(error) if error is not None else None,
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def _keep(out: Path, image: Image, name: str) -> Mapping[str, Any]:
+    """Put an image that is on the disk in its place; return what the manifest says of it."""
+    path = _move(out, image.path, name) if image.path is not None else None
+    if path is None:
+        raise AssertionError("an image that was saved has a path")
+    image.path = path
+    return {**describe(out, path), "revised_prompt": image.revised_prompt}
+
+
+def _move(out: Path, path: Path, name: str) -> Path:
+    target = out / f"{name}{path.suffix}"
+    if path != target:
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+    return target
+
+
+def recover(out: Path, entry: Entry, found: Mapping[str, Mapping[int, Path]]) -> Record:
+    """Put what arrived of a request that nobody reported in its place; return the record of its job."""
+    here = found.get(entry.idempotency_key or "", {})
+    images: list[Mapping[str, Any]] = []
+    for number in range(1, entry.images + 1):
+        name = place(entry.stem, entry.first, number)
+        path = _move(out, here[number], name) if number in here else in_place(out, name)
+        if path is not None:
+            images.append({**describe(out, path), "revised_prompt": None})
+    error = None
+    if len(images) < entry.images:
+        error = ImageSDKError(
+            f"the run ended while the request was in flight; {len(images)} of {entry.images} images "
+            "are here, and all may have been billed",
+            may_be_billed=True,
+        )
+    return attrs.evolve(
+        _record(entry, images, error), status="done" if error is None else "in_doubt"
+    )

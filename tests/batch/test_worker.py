@@ -1,0 +1,89 @@
+"""A worker: what it has put in its place before it reports, and what keeps it from sending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from imagesdk.batch.engine import Engine, Report
+from imagesdk.batch.ledger import Ledger
+from imagesdk.batch.worker import Worker
+from imagesdk.errors import AuthenticationError, LedgerError
+from imagesdk.testing import ScriptedAnswer, ScriptedTransport
+from tests.batch.conftest import image_answer, png, prompts, refusal, scripted
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+async def nothing() -> None:
+    """Note nothing."""
+
+
+async def do(transport: ScriptedTransport, out: Path, before_send: object = nothing) -> Report:
+    """Do a job that asks for one image."""
+    async with Ledger(out) as ledger:
+        await ledger.load(prompts("a"))
+        (entry,) = await ledger.page(["pending"])
+    async with scripted(transport) as session:
+        worker: Engine = Worker(session, out)
+        entry = attrs.evolve(entry, idempotency_key=KEY)
+        return await worker.do(entry, before_send)  # type: ignore[arg-type]
+
+
+async def test_a_report_names_what_is_there(tmp_path: Path) -> None:
+    """The images of a report are on the disk, under the names that it gives."""
+    transport = ScriptedTransport([image_answer()])
+    report = await do(transport, tmp_path)
+    assert report.stop is None
+    (image,) = report.record.images
+    assert (tmp_path / image["file"]).read_bytes() == png()
+    assert transport.requests[0].headers["Idempotency-Key"] == KEY
+
+
+async def test_each_attempt_is_told_before_it_is_sent(tmp_path: Path) -> None:
+    """before_send comes before the exchange."""
+    told: list[int] = []
+
+    async def before_send() -> None:
+        told.append(len(transport.requests))
+
+    transport = ScriptedTransport([image_answer()])
+    await do(transport, tmp_path, before_send)
+    assert told == [0]
+
+
+async def test_what_cannot_be_noted_is_not_sent(tmp_path: Path) -> None:
+    """An error of before_send comes out, and nothing is sent."""
+
+    async def before_send() -> None:
+        raise LedgerError("no room")
+
+    transport = ScriptedTransport([])
+    with pytest.raises(LedgerError, match="no room"):
+        await do(transport, tmp_path, before_send)
+    assert not transport.requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "stops"),
+    [(refusal(401, "invalid_api_key"), True), (refusal(400, "bad"), False)],
+)
+async def test_a_report_says_whether_the_next_job_would_fare_the_same(
+    tmp_path: Path,
+    answer: ScriptedAnswer,
+    stops: bool,  # noqa: FBT001
+) -> None:
+    """A wrong key ends a run, a bad request does not."""
+    report = await do(ScriptedTransport([answer]), tmp_path)
+    assert isinstance(report.stop, AuthenticationError) is stops
+    assert report.record.error is not None
+
+
+async def test_the_limit_can_be_looked_at(tmp_path: Path) -> None:
+    """A worker tells the state of its session's limiter."""
+    async with scripted(ScriptedTransport([])) as session:
+        worker = Worker(session, tmp_path)
+        assert worker.snapshot() == session.snapshot()
+        assert worker.forecast(100, 10) == session.forecast(100, 10)
