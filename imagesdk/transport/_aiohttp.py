@@ -2,8 +2,8 @@
 
 It follows no redirects, keeps no cookies, reads no proxy settings from the environment, retries
 nothing (aiohttp itself repeats a GET once on a connection that was dying), and turns every exception of aiohttp into one of ours. aiohttp's exceptions can hold the
-request's headers, with the key in them: they are chained without their tracebacks, and those that
-hold headers are not chained at all.
+request's headers, with the key in them: they, and what is behind them, are chained without their
+tracebacks, and those that hold headers are not chained at all.
 """
 
 from __future__ import annotations
@@ -268,7 +268,10 @@ def _translate(
 ) -> ImageSDKError:
     """Return our exception for one that came out of aiohttp."""
     ours = _ours(error, phase, request.path.partition("?")[0], status)
-    error.__traceback__ = error.__context__ = None
+    behind: BaseException | None = error
+    while behind is not None:  # frames of aiohttp and asyncio hold what was to be written
+        behind.__traceback__ = behind.__context__ = None
+        behind = behind.__cause__
     if not isinstance(error, aiohttp.ClientResponseError):  # its repr shows the request's headers
         ours.__cause__ = error
     return ours

@@ -7,23 +7,21 @@ import io
 import json
 import logging
 import os
-import pickle
 import socket
 import ssl
-import traceback
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email import message_from_bytes
-from email.policy import HTTP
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+# No wheel holds the tests. Their folder goes last, so that an installed imagesdk is the one tested.
+sys.path.append(str(Path(__file__).parents[2]))
 
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
@@ -44,138 +42,24 @@ from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport._aiohttp import AiohttpTransport
 from imagesdk.transport.base import Progress, read_all
+from tests.integration.leaks import everything, logged
+from tests.integration.raw_server import (
+    GOOD,
+    Connection,
+    RawServer,
+    Step,
+    close_after_request,
+    cut,
+    good,
+    hang,
+    reset_after_request,
+    reset_in_upload,
+    reset_on_accept,
+    says,
+)
 
 Png = Callable[..., bytes]
-GOOD = json.dumps({"data": [{"b64_json": "aW1hZ2U="}]}).encode()
 QUICK = RetryPolicy(3, backoff=0.001)
-
-
-class Connection:
-    """One request on one connection, as the server sees it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.target = ""
-        self.headers: dict[str, str] = {}
-        self.body = b""
-
-    async def read_head(self) -> None:
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head.strip().split("\r\n")
-        self.target = first.split(" ")[1]
-        self.headers = {k.lower(): v.strip() for k, _, v in (s.partition(":") for s in lines)}
-
-    async def read(self) -> None:
-        await self.read_head()
-        self.body = await self.reader.readexactly(int(self.headers.get("content-length", "0")))
-
-    def answer(self, body: bytes = GOOD, status: int = 200, **headers: str) -> None:
-        headers = {"content_length": str(len(body)), **headers}
-        lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
-        self.writer.write(f"HTTP/1.1 {status} OK\r\n{lines}\r\n".encode() + body)
-
-    def reset(self) -> None:
-        self.writer.transport.abort()
-
-
-Step = Callable[[Connection], Awaitable[None]]
-
-
-async def good(connection: Connection) -> None:
-    await connection.read()
-    connection.answer()
-
-
-def says(body: bytes = GOOD, status: int = 200, **headers: str) -> Step:
-    async def step(connection: Connection) -> None:
-        await connection.read()
-        connection.answer(body, status, **headers)
-
-    return step
-
-
-def cut(body: bytes, **headers: str) -> Step:
-    """Answer and close the connection at once."""
-
-    async def step(connection: Connection) -> None:
-        await connection.read()
-        connection.answer(body, 200, **headers)
-        connection.writer.close()
-
-    return step
-
-
-async def reset_after_request(connection: Connection) -> None:
-    await connection.read()
-    connection.reset()
-
-
-async def close_after_request(connection: Connection) -> None:
-    await connection.read()
-    connection.writer.close()
-
-
-async def reset_on_accept(connection: Connection) -> None:
-    connection.reset()
-
-
-async def reset_in_upload(connection: Connection) -> None:
-    await connection.read_head()
-    await connection.reader.readexactly(100_000)
-    connection.reset()
-
-
-async def hang(connection: Connection) -> None:
-    await connection.read()
-    await connection.reader.read()
-
-
-class RawServer:
-    """A server that does with each request what the next step says."""
-
-    def __init__(self, *steps: Step, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Connection] = []
-        self._steps = deque(steps)
-        self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        host, port = self._server.sockets[0].getsockname()
-        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}/v1"
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            while not reader.at_eof() and not writer.is_closing():
-                connection = Connection(reader, writer)
-                step = self._steps[0] if self._steps else good
-                await step(connection)
-                self.requests.append(connection)
-                if self._steps:
-                    self._steps.popleft()
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
 
 @asynccontextmanager
@@ -193,16 +77,6 @@ async def fails(*steps: Step, **options: Any) -> Any:
         with pytest.raises(ImageSDKError) as caught:
             await images.generate("a fox")
     return caught.value
-
-
-def parts(connection: Connection) -> dict[str, Any]:
-    """Parse a form with the standard library."""
-    head = f"Content-Type: {connection.headers['content-type']}\r\n\r\n".encode()
-    message = message_from_bytes(head + connection.body, policy=HTTP)
-    return {
-        str(part.get_param("name", header="content-disposition")): part
-        for part in message.iter_parts()
-    }
 
 
 # What goes over the wire ---------------------------------------------------------------------
@@ -232,7 +106,7 @@ async def test_multipart_request(png: Png, tmp_path: Path) -> None:
     (request,) = server.requests
     assert "transfer-encoding" not in request.headers
     assert int(request.headers["content-length"]) == len(request.body)
-    form = parts(request)
+    form = request.form()
     assert list(form) == ["prompt", "n", "image", "mask"]
     assert form["prompt"].get_payload(decode=True).decode() == "a\r\n--fox ü"
     assert form["image"].get_payload(decode=True) == form["mask"].get_payload(decode=True) == png()
@@ -273,7 +147,7 @@ async def test_signed_urls_are_kept() -> None:
     target = "/img%2Fa%20b.png?sig=a%2Bb%3D%2F&se=2023-01-01T00%3A00%3A00Z"
     async with served() as (server, images):
         url = server.url.removesuffix("/v1") + target
-        server._steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
+        server.steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
         response = await images.generate("a fox")
         assert await response.data[0].read() == b"image"
     assert server.requests[1].target == target
@@ -283,7 +157,7 @@ async def test_url_with_spaces() -> None:
     """A URL that is not encoded is encoded, so that it cannot break the request apart."""
     async with served() as (server, images):
         url = "/images/a b\r\nX-Evil: 1.png"
-        server._steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
+        server.steps += [says(json.dumps({"data": [{"url": url}]}).encode()), says(b"image")]
         await (await images.generate("a fox")).data[0].read()
     assert " " not in server.requests[1].target
     assert "x-evil" not in server.requests[1].headers
@@ -444,7 +318,7 @@ async def test_reset_in_the_upload(kind: str, step: Step, tmp_path: Path) -> Non
     async with served(step, good, validate="off") as (server, images):
         response = await images.create_variation(image)
     assert [a.outcome for a in response.attempts] == ["not_sent", "ok"]
-    assert parts(server.requests[1])["image"].get_payload(decode=True) == data
+    assert server.requests[1].form()["image"].get_payload(decode=True) == data
     if kind == "file":
         assert not image.closed
         image.close()
@@ -605,36 +479,6 @@ async def test_own_session_is_closed() -> None:
 # Secrets -------------------------------------------------------------------------------------
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error, its causes and contexts, and the errors that it holds."""
-    seen: dict[int, BaseException] = {}
-    left: list[BaseException | None] = [error]
-    while left:
-        one = left.pop()
-        if one is not None and id(one) not in seen:
-            seen[id(one)] = one
-            left += [one.__cause__, one.__context__, *getattr(one, "errors", ())]
-    return list(seen.values())
-
-
-def _everything(error: BaseException) -> str:
-    """Return all that a logger, a debugger or an error tracker could show of an error."""
-    shown: list[str] = []
-    for one in _chain(error):
-        shown += [str(one), repr(one), repr(vars(one)), repr(getattr(one, "__notes__", ""))]
-        stack = traceback.StackSummary.extract(
-            (
-                (frame, line)
-                for frame, line in traceback.walk_tb(one.__traceback__)
-                if frame.f_code.co_filename != __file__
-            ),
-            capture_locals=True,
-        )
-        shown += stack.format()
-    shown.append(repr(pickle.dumps(error)))
-    return "\n".join(shown)
-
-
 def _echo(status: int) -> Step:
     """Answer with the key that came in, as some servers do."""
 
@@ -684,10 +528,9 @@ async def test_key_is_never_shown(name: str, key: str, caplog: pytest.LogCapture
         assert key not in repr(images)
         assert key not in repr(images._pipeline)
         assert key not in repr(images._runner.endpoint)
-    assert "generate" in _everything(caught.value)
-    assert key not in _everything(caught.value)
-    for record in caplog.records:
-        assert key not in record.getMessage() + repr(record.__dict__)
+    assert "generate" in everything(caught.value)
+    assert key not in everything(caught.value)
+    assert key not in logged(caplog.records)
 
 
 async def test_key_is_not_shown_when_refused(
@@ -700,7 +543,7 @@ async def test_key_is_not_shown_when_refused(
             async with ImageSession(base_url=url, api_key=key, retry=QUICK) as images:
                 with pytest.raises(ConnectError) as caught:
                     await images.generate("a fox")
-            assert key not in _everything(caught.value)
+            assert key not in everything(caught.value)
     assert key not in caplog.text
 
 
