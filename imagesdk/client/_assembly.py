@@ -22,7 +22,7 @@ from imagesdk.errors import (
 from imagesdk.inputs import ResolvedInput, as_list, resolve
 from imagesdk.limiters.base import Priority
 from imagesdk.models.checks import Problem, check, check_stream, check_total
-from imagesdk.models.profiles import ModelFamily
+from imagesdk.models.families import ModelFamily
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,

@@ -32,7 +32,8 @@ from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import CompletedImage, Deliver
 from imagesdk.errors import ConfigurationError, ImageSDKError, InvalidImageError
 from imagesdk.limiters.base import CallTooLarge
-from imagesdk.models.profiles import ModelFamily, ServerProfile, family_of, limit_group
+from imagesdk.models.families import ModelFamily
+from imagesdk.models.profiles import ServerProfile, family_of, limit_group
 from imagesdk.models.requests import ImageRequest, StreamOptions, file_fields
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile

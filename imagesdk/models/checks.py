@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from imagesdk.models.profiles import (
+from imagesdk.models.families import (
     Choice,
     ImageRule,
     IntRange,

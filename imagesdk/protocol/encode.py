@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 import msgspec
 
-from imagesdk.models.profiles import ModelFamily
+from imagesdk.models.families import ModelFamily
 from imagesdk.models.requests import ImageRequest, StreamOptions, body_fields
 from imagesdk.protocol.multipart import FilePart, MultipartBody, Source, encode_multipart
 

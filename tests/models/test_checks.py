@@ -8,14 +8,8 @@ import attrs
 import pytest
 
 from imagesdk.models.checks import Problem, check, check_inputs, check_stream, check_total
-from imagesdk.models.profiles import (
-    CLASSIC,
-    ImageRule,
-    MaskRule,
-    ModelFamily,
-    family_of,
-    profile_named,
-)
+from imagesdk.models.families import CLASSIC, ImageRule, MaskRule, ModelFamily
+from imagesdk.models.profiles import family_of, profile_named
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,

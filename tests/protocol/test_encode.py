@@ -9,7 +9,8 @@ import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from imagesdk.models.profiles import CLASSIC, UNKNOWN, family_of, profile_named
+from imagesdk.models.families import CLASSIC, UNKNOWN
+from imagesdk.models.profiles import family_of, profile_named
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,

@@ -7,7 +7,7 @@ import pytest
 
 from imagesdk.errors import ConnectError, ResponseInterruptedError, ServerError, TransportError
 from imagesdk.inputs import resolve
-from imagesdk.models.profiles import CLASSIC
+from imagesdk.models.families import CLASSIC
 from imagesdk.models.requests import GenerateRequest, VariationRequest
 from imagesdk.protocol.encode import WireRequest, encode
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
