@@ -31,7 +31,7 @@ from imagesdk.models.requests import (
     file_fields,
 )
 
-__all__ = ("Job", "read_jobs")
+__all__ = ("Job", "images_asked", "read_jobs")
 
 _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] = {
     "generations": GenerateRequest,
@@ -39,6 +39,7 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
     "variations": VariationRequest,
 }
 _FILES = file_fields(EditRequest)
+_MOST_IMAGES = 100_000  # an n that is no such number is refused later
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 
 
@@ -66,6 +67,12 @@ class Job:
     def request(self) -> ImageRequest:
         """What to ask for."""
         return _request(self.line, self.endpoint, self.params, self.folder)
+
+
+def images_asked(params: Mapping[str, Any]) -> int:
+    """Return how many images a body asks for."""
+    asked = params.get("n")
+    return min(max(asked, 1), _MOST_IMAGES) if isinstance(asked, int) else 1
 
 
 def read_jobs(

@@ -32,7 +32,7 @@ import attrs
 import msgspec
 
 from imagesdk.batch.files import stems
-from imagesdk.batch.jobs import Job
+from imagesdk.batch.jobs import Job, images_asked
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
 from imagesdk.errors import LedgerError
@@ -47,7 +47,6 @@ State: TypeAlias = Literal[
 LEDGER = "run.db"
 _LOCK = "run.lock"
 _VERSION = 2
-_MOST_IMAGES = 100_000  # an n that is no such number is refused later
 _SCHEMA = """
 CREATE TABLE jobs (
   id INTEGER PRIMARY KEY,
@@ -361,7 +360,7 @@ class Ledger:
             ).fetchone()
             if row is None:
                 self._add(db, job, first, run)
-                first += _images(job)
+                first += images_asked(job.params)
                 continue
             number, seen, line, key, saved, state = row
             if seen == run:
@@ -385,9 +384,9 @@ class Ledger:
                 db.execute(
                     "UPDATE jobs SET state = 'pending', endpoint = ?, params = ?, key = ?, "
                     "images = ?, first = ? WHERE id = ?",
-                    (*_request(job), _images(job), first, number),
+                    (*_request(job), images_asked(job.params), first, number),
                 )
-                first += _images(job)
+                first += images_asked(job.params)
             db.execute(
                 "UPDATE jobs SET run = ?, line = ?, folder = ? WHERE id = ?",
                 (run, job.line, str(job.folder), number),
@@ -405,7 +404,7 @@ class Ledger:
             job.line,
             str(job.folder),
             *_request(job),
-            _images(job),
+            images_asked(job.params),
             first,
         )
         for stem in stems(job.custom_id):  # the first one that is free
@@ -470,11 +469,6 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 
 def _request(job: Job) -> tuple[str, bytes, str]:
     return job.endpoint, msgspec.json.encode(job.params), job.key
-
-
-def _images(job: Job) -> int:
-    asked = job.params.get("n")
-    return min(max(asked, 1), _MOST_IMAGES) if isinstance(asked, int) else 1
 
 
 def _sync(folder: Path) -> None:
