@@ -32,7 +32,7 @@ from imagesdk.models.requests import ImageInfo, ImageInput
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe, sniff
 
-__all__ = ("ResolvedInput", "as_list", "resolve")
+__all__ = ("ResolvedInput", "as_list", "resolve", "resolve_path")
 
 _PIECE_BYTES = 128 * 1024
 """An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
@@ -109,18 +109,43 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
         source = _from_data_url(name, value)
     else:  # everything else may block
         source, own_name = await asyncio.to_thread(_from_blocking, name, value)
-    info, problem = await _probe(name, source)
+    if isinstance(source, FileSource) and source.size_bytes:
+        info, problem = await asyncio.to_thread(_probe, name, source)
+    else:
+        info, problem = _probe(name, source)
+    return _resolved(name, source, filename or own_name, content_type, info, problem)
+
+
+def resolve_path(name: str, path: str | os.PathLike[str]) -> ResolvedInput:
+    """Make an image file ready to be sent, as `resolve` does; blocks.
+
+    Raises:
+        InvalidImageError: It is not there, cannot be read, or is empty.
+    """
+    source, own_name = _from_path(name, path)
+    return _resolved(name, source, own_name, None, *_probe(name, source))
+
+
+def _resolved(  # noqa: PLR0917
+    name: str,
+    source: _Source,
+    filename: str | None,
+    content_type: str | None,
+    info: ImageInfo | None,
+    problem: InvalidImageError | None,
+) -> ResolvedInput:
+    field = name.partition("[")[0]
     kind = info.format if info is not None else _told(source)
     file = InputFile(
-        field=name.partition("[")[0],
-        filename=_filename(filename or own_name or name.partition("[")[0], kind),
+        field=field,
+        filename=_filename(filename or field, kind),
         content_type=MIME_TYPES[kind] if kind else content_type or "application/octet-stream",
         source=source,
     )
     return ResolvedInput(file=file, info=info, problem=problem)
 
 
-async def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidImageError | None]:
+def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidImageError | None]:
     if source.size_bytes == 0:
         raise _unusable(name, f"{source.label} is empty (0 bytes)", source.hint)
     if isinstance(source, StreamSource):
@@ -129,7 +154,7 @@ async def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidI
     try:
         if isinstance(source, MemorySource):
             return probe(source.read_at, source.size_bytes), None
-        return await asyncio.to_thread(_probe_file, source), None
+        return _probe_file(source), None
     except InvalidImageError:  # the file went away meanwhile
         raise
     except ValueError as error:

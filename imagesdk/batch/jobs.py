@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import msgspec
 
 from imagesdk.batch.rows import Format, line_error, read_rows
+from imagesdk.errors import ImageSDKError
 from imagesdk.models.requests import (
     EditRequest,
     Endpoint,
@@ -31,7 +33,7 @@ from imagesdk.models.requests import (
     file_fields,
 )
 
-__all__ = ("Job", "images_asked", "read_jobs")
+__all__ = ("Job", "Rules", "checked", "images_asked", "jobs_of_rows", "read_jobs")
 
 _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] = {
     "generations": GenerateRequest,
@@ -41,6 +43,10 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
 _FILES = file_fields(EditRequest)
 _MOST_IMAGES = 100_000  # an n that is no such number is refused later
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
+_REMEMBERED_FILES = 1024
+
+Rules: TypeAlias = Callable[[ImageRequest], None]
+"""Raises an `imagesdk.ImageSDKError` for a request that must not be sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +59,7 @@ class Job:
         endpoint: ``"generations"``, ``"edits"`` or ``"variations"``.
         params: The body as it was written, for the manifest; paths as they stand in the file.
         folder: What those paths are relative to.
-        key: Hash of endpoint and body: the same request has the same key.
+        key: Hash of endpoint, body and the bytes of the images: the same request has the same key.
     """
 
     custom_id: str
@@ -90,11 +96,42 @@ def read_jobs(
     Raises:
         BatchError: A line cannot be used; it names line and field.
     """
-    for number, row in read_rows(lines, kind):
-        yield _read_row(number, row, folder)
+    return _read(read_rows(lines, kind), folder)
 
 
-def _read_row(number: int, row: dict[str, Any], folder: Path) -> Job:
+def jobs_of_rows(rows: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[Job]:
+    """Yield the jobs of mappings that are what a line of JSON may be; they are counted from 1.
+
+    Raises:
+        BatchError: A row cannot be used, or is no JSON; it names number and field.
+    """
+    return _read(((number, dict(row)) for number, row in enumerate(rows, start=1)), folder)
+
+
+def checked(jobs: Iterable[Job], rules: Rules) -> Iterator[Job]:
+    """Yield *jobs* as they are, once each keeps the rules.
+
+    Raises:
+        BatchError: One breaks a rule; it names line and field.
+    """
+    for job in jobs:
+        try:
+            rules(job.request)
+        except ImageSDKError as error:
+            found = line_error(job.line, str(error))
+            for note in getattr(error, "__notes__", ()):
+                found.add_note(f"line {job.line}: {note}")
+            raise found from None
+        yield job
+
+
+def _read(rows: Iterable[tuple[int, dict[str, Any]]], folder: Path) -> Iterator[Job]:
+    digest = lru_cache(_REMEMBERED_FILES)(_digest)  # the same picture often goes into many lines
+    for number, row in rows:
+        yield _read_row(number, row, folder, digest)
+
+
+def _read_row(number: int, row: dict[str, Any], folder: Path, digest: Callable[[str], str]) -> Job:
     if "body" in row and "url" in row:
         custom_id, endpoint, body = _batch_line(number, row)
     else:
@@ -104,17 +141,16 @@ def _read_row(number: int, row: dict[str, Any], folder: Path) -> Job:
     custom_id = f"line-{number}" if custom_id is None else custom_id
     if not isinstance(custom_id, str) or not custom_id.strip():
         raise line_error(number, f"custom_id is {custom_id!r}; it must be a text")
-    job = Job(
+    _ = _request(number, endpoint, body, folder)  # says what is wrong with it
+    digests = [_digest_of(number, field, folder, path, digest) for field, path in _files_of(body)]
+    return Job(
         custom_id=custom_id,
         line=number,
         endpoint=endpoint,
         params=body,
         folder=folder,
-        key=_key(endpoint, body),
+        key=_key(number, endpoint, body, digests),
     )
-    _ = job.request  # says what is wrong with it
-    _look_for_files(job)
-    return job
 
 
 def _batch_line(number: int, data: dict[str, Any]) -> tuple[Any, Endpoint, dict[str, Any]]:
@@ -174,15 +210,31 @@ def _checked(number: int, name: str, value: object) -> object:
     return value
 
 
-def _look_for_files(job: Job) -> None:
+def _files_of(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield field and path of each image, as they stand in the file."""
     for name in _FILES:
-        value = job.params.get(name)
-        for index, path in enumerate(value if isinstance(value, list) else [value]):
-            if path is not None and not os.path.isfile(job.folder / path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-                field = f"{name}[{index}]" if isinstance(value, list) else name
-                raise line_error(
-                    job.line, f"{field} is {path!r}; there is no such file in {job.folder}"
-                )
+        value = body.get(name)
+        if isinstance(value, list):
+            yield from ((f"{name}[{index}]", path) for index, path in enumerate(value))
+        elif value is not None:
+            yield name, value
+
+
+def _digest_of(
+    number: int, field: str, folder: Path, path: str, digest: Callable[[str], str]
+) -> str:
+    whole = os.fspath(folder / path)
+    try:
+        if os.path.isfile(whole):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+            return digest(whole)
+    except OSError as error:
+        raise line_error(number, f"{field} is {path!r}; it cannot be read: {error}") from None
+    raise line_error(number, f"{field} is {path!r}; there is no such file in {folder}")
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123 - a text is what is remembered
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _paths(number: int, name: str, value: object, folder: Path) -> Path | list[Path]:
@@ -197,6 +249,10 @@ def _path(number: int, name: str, value: object, folder: Path) -> Path:
     return folder / value
 
 
-def _key(endpoint: str, body: Mapping[str, Any]) -> str:
-    canonical = msgspec.json.encode([endpoint, body], order="deterministic")
+def _key(number: int, endpoint: str, body: Mapping[str, Any], digests: list[str]) -> str:
+    what = [endpoint, body, digests] if digests else [endpoint, body]
+    try:
+        canonical = msgspec.json.encode(what, order="deterministic")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise line_error(number, f"holds a value that is no JSON: {error}") from None
     return hashlib.sha256(canonical).hexdigest()[:16]

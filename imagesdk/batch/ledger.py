@@ -355,14 +355,14 @@ class Ledger:
         first = self._count_images(db)
         for job in jobs:
             row = db.execute(
-                "SELECT id, run, line, key, saved, state FROM jobs WHERE custom_id = ?",
+                "SELECT id, run, line, params, key, saved, state FROM jobs WHERE custom_id = ?",
                 (job.custom_id,),
             ).fetchone()
             if row is None:
                 self._add(db, job, first, run)
                 first += images_asked(job.params)
                 continue
-            number, seen, line, key, saved, state = row
+            number, seen, line, params, key, saved, state = row
             if seen == run:
                 raise line_error(
                     job.line,
@@ -372,13 +372,13 @@ class Ledger:
                 if saved:
                     raise line_error(
                         job.line,
-                        f"{job.custom_id!r} was made with other parameters by an earlier run into "
+                        f"{job.custom_id!r} was made {_from(job, params)} by an earlier run into "
                         f"{self._out}; give it another id, or choose another --out",
                     )
                 if state == "submitted":
                     raise line_error(
                         job.line,
-                        f"{job.custom_id!r} is in a batch at the server, with other parameters; "
+                        f"{job.custom_id!r} is in a batch at the server, made {_from(job, params)}; "
                         "fetch that first, or give this one another id",
                     )
                 db.execute(
@@ -469,6 +469,13 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 
 def _request(job: Job) -> tuple[str, bytes, str]:
     return job.endpoint, msgspec.json.encode(job.params), job.key
+
+
+def _from(job: Job, params: bytes) -> str:
+    """Say in what a job differs from what it was."""
+    if msgspec.json.decode(params) == job.params:
+        return "from another picture (the file has changed since)"
+    return "with other parameters"
 
 
 def _sync(folder: Path) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.records import MANIFEST, Record
-from imagesdk.batch.rows import Format, format_of, whole_lines
 from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.source import open_source
 from imagesdk.batch.worker import Worker
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import BatchView, Console
 from imagesdk.cli.sessions import open_session
-from imagesdk.errors import BatchError, ConfigurationError
+from imagesdk.client.session import rules_of
+from imagesdk.errors import ConfigurationError
 
 __all__ = ("run",)
 
@@ -55,7 +53,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
             summary = await run_jobs(
                 worker,
-                _read_file(arguments.file, arguments.format or format_of(arguments.file)),
+                open_source(arguments.file, arguments.format, rules=rules_of(session)),
                 out,
                 concurrency=arguments.concurrency,
                 in_doubt=arguments.in_doubt,
@@ -66,23 +64,6 @@ async def _run(arguments: argparse.Namespace) -> int:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
     return _batch_code(summary)
-
-
-def _read_file(name: str, kind: Format) -> Iterator[Job]:
-    """Yield the jobs of a file, or of standard input."""
-    said = "standard input" if name == "-" else name
-    job = None
-    with contextlib.ExitStack() as stack:
-        try:
-            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
-            for job in read_jobs(whole_lines(file), Path(name).parent, kind=kind):
-                yield job
-        except OSError as error:
-            raise BatchError(f"{said} cannot be read: {error.strerror}") from None
-        except BatchError as error:
-            raise BatchError(f"{said}: {error}", line=error.line) from None
-    if job is None:
-        raise BatchError(f"{said} holds no requests")
 
 
 def _sentence(summary: Summary, out: Path) -> str:

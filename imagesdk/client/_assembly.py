@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
@@ -19,7 +19,7 @@ from imagesdk.errors import (
     InvalidRequestError,
     PartialResultError,
 )
-from imagesdk.inputs import ResolvedInput, as_list, resolve
+from imagesdk.inputs import ResolvedInput, as_list, resolve, resolve_path
 from imagesdk.limiters.base import Priority
 from imagesdk.models.checks import Problem, check, check_stream, check_total
 from imagesdk.models.families import ModelFamily
@@ -42,11 +42,13 @@ __all__ = (
     "CallOptions",
     "Validate",
     "as_request",
+    "check_extra",
     "find_problems",
     "images_asked",
     "join",
     "judge",
     "no_model",
+    "read_inputs",
     "resolve_inputs",
     "split",
     "wire_request",
@@ -161,6 +163,16 @@ async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
     Raises:
         InvalidImageError: One cannot be sent at all.
     """
+    return [await resolve(name, value) for name, value in _named_inputs(request)]
+
+
+def read_inputs(request: ImageRequest) -> list[ResolvedInput]:
+    """Do as `resolve_inputs` for a request whose images are paths; blocks."""
+    named = cast("list[tuple[str, str | os.PathLike[str]]]", _named_inputs(request))
+    return [resolve_path(name, path) for name, path in named]
+
+
+def _named_inputs(request: ImageRequest) -> list[tuple[str, ImageInput]]:
     named: list[tuple[str, ImageInput]] = []
     for field in file_fields(type(request)):
         value = getattr(request, field)
@@ -175,7 +187,7 @@ async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
             (field if len(images) == 1 else f"{field}[{index}]", image)
             for index, image in enumerate(images)
         )
-    return [await resolve(name, value) for name, value in named]
+    return named
 
 
 def split(request: ImageRequest, most: int) -> list[ImageRequest]:
@@ -248,6 +260,22 @@ def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequenc
     raise error
 
 
+def check_extra(request: ImageRequest) -> None:
+    """Look at the headers and fields that the caller adds.
+
+    Raises:
+        InvalidRequestError: A field must not stand in extra_body.
+        ConfigurationError: A header cannot be sent.
+    """
+    if request.extra_headers:
+        check_extra_headers(request.extra_headers)
+    if request.extra_body:
+        for name in _NOT_EXTRA.intersection(request.extra_body):
+            raise InvalidRequestError(
+                f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
+            )
+
+
 def wire_request(
     part: ImageRequest,
     family: ModelFamily,
@@ -263,13 +291,7 @@ def wire_request(
         InvalidRequestError: A value cannot be put into JSON, or must not stand in extra_body.
         ConfigurationError: A header cannot be sent.
     """
-    if part.extra_headers:
-        check_extra_headers(part.extra_headers)
-    if part.extra_body:
-        for name in _NOT_EXTRA.intersection(part.extra_body):
-            raise InvalidRequestError(
-                f"extra_body must not hold {name}: {_WHY_NOT_EXTRA[name]}", field="extra_body"
-            )
+    check_extra(part)
     key = os.urandom(16).hex()  # names this request, and parts its form
     try:
         return encode(

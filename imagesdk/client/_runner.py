@@ -13,11 +13,13 @@ import attrs
 from imagesdk.client._assembly import (
     CallOptions,
     Validate,
+    check_extra,
     find_problems,
     images_asked,
     join,
     judge,
     no_model,
+    read_inputs,
     resolve_inputs,
     split,
     wire_request,
@@ -208,11 +210,7 @@ class Runner:
         ready = self._own_headers and not self.pipeline.closed
         if not ready or self._loop is not asyncio.get_running_loop():
             await self.enter_loop()
-        if request.model is None and self.model is not None:
-            request = attrs.evolve(request, model=self.model)
-        if request.model is None and self.profile.requires_model:
-            raise no_model(request, self.endpoint.host)
-        family = family_of(request.model, self.profile)
+        request, family = self._with_model(request)
         scope = self.scope(request.model)
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request) if file_fields(type(request)) else []
@@ -238,6 +236,27 @@ class Runner:
             options=options,
             stream=stream,
         )
+
+    def check(self, request: ImageRequest) -> None:
+        """Look whether a request may be sent, without sending it; its images are paths. Blocks.
+
+        Raises:
+            InvalidRequestError: It breaks a rule, and ``validate`` is ``"error"``.
+            ConfigurationError: The server needs a model, and there is none.
+        """
+        request, family = self._with_model(request)
+        check_extra(request)
+        if self.validate == "error":
+            inputs = read_inputs(request) if file_fields(type(request)) else []
+            parts = split(request, family.max_n)
+            judge(self.validate, inputs, find_problems(request, parts, family, inputs))
+
+    def _with_model(self, request: ImageRequest) -> tuple[ImageRequest, ModelFamily]:
+        if request.model is None and self.model is not None:
+            request = attrs.evolve(request, model=self.model)
+        if request.model is None and self.profile.requires_model:
+            raise no_model(request, self.endpoint.host)
+        return request, family_of(request.model, self.profile)
 
     def _call(
         self,

@@ -29,14 +29,20 @@ from imagesdk.errors import ConfigurationError
 from imagesdk.events import Downloaded, Event
 from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority, Slots
 from imagesdk.models.profiles import ServerProfile
-from imagesdk.models.requests import EditRequest, GenerateRequest, ImageInput, VariationRequest
+from imagesdk.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageInput,
+    ImageRequest,
+    VariationRequest,
+)
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport.base import Transport
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ("ImageSession",)
+__all__ = ("ImageSession", "rules_of")
 
 Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
 
@@ -557,3 +563,11 @@ class ImageSession(StreamMethods):
         self._pipeline.emit(
             Downloaded(call=0, endpoint="downloads", model=None, size_bytes=size_bytes)
         )
+
+
+def rules_of(session: ImageSession) -> Callable[[ImageRequest], None]:
+    """Return what raises for a request, whose images are paths, all that *session* would before sending it.
+
+    It sends nothing, reads files where it is called, and may be called in any thread.
+    """
+    return session._runner.check  # noqa: SLF001 - a part of the session that its users do not see

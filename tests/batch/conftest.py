@@ -17,6 +17,7 @@ from imagesdk.batch.ledger import LEDGER
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
+from imagesdk.client._assembly import Validate
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import ImageSDKError
@@ -48,7 +49,7 @@ def refusal(status: int, code: str, kind: str = "invalid_request_error") -> Scri
     )
 
 
-def scripted(transport: ScriptedTransport) -> ImageSession:
+def scripted(transport: ScriptedTransport, *, validate: Validate = "error") -> ImageSession:
     """Return a session without limits that tries everything once."""
     return ImageSession(
         base_url="http://server/v1",
@@ -56,6 +57,7 @@ def scripted(transport: ScriptedTransport) -> ImageSession:
         transport=transport,
         images_per_minute=None,
         retry=RetryPolicy(1),
+        validate=validate,
     )
 
 

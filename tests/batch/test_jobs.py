@@ -201,6 +201,16 @@ def test_the_key_is_stable() -> None:
     assert read({"prompt": "a"})[0].key == "5bdcb70423a31da9"
 
 
+def test_another_picture_has_another_key(folder: Path) -> None:
+    """The key is that of the images' bytes too: not of when they were written, nor of where they are."""
+    line = {"image": ["a.png", "b.png"], "mask": "mask.png", "prompt": "a"}
+    (before,) = read(line, folder=folder)
+    (folder / "mask.png").write_bytes((folder / "mask.png").read_bytes())
+    assert read(line, folder=folder)[0].key == before.key
+    (folder / "mask.png").write_bytes(b"another")
+    assert read(line, folder=folder)[0].key != before.key
+
+
 def test_another_request_has_another_key(folder: Path) -> None:
     """Another value, field, type or endpoint makes another key."""
     lines: list[dict[str, Any]] = [

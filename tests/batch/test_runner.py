@@ -262,7 +262,7 @@ async def test_a_failed_job_is_recorded_and_the_run_goes_on(
 
 
 async def test_an_invalid_job_is_recorded_and_never_sent(tmp_path: Path) -> None:
-    """A request that breaks a rule fails without an exchange."""
+    """A request that breaks a rule, and that nobody checked before, fails without an exchange."""
     jobs = jobs_of({"id": "long", "prompt": "x" * 1001}, {"id": "none", "prompt": "a", "n": 0})
     summary, records, transport = await play([], jobs, tmp_path)
     assert summary == Summary(failed=2)

@@ -83,6 +83,23 @@ async def test_other_parameters_under_the_same_id_are_refused(tmp_path: Path) ->
     assert pictures_in(tmp_path) == ["a-1.png"]
 
 
+async def test_another_picture_under_the_same_path_is_noticed(tmp_path: Path) -> None:
+    """A picture that has changed since its images were made is refused before anything is sent."""
+    picture = tmp_path / "in.png"
+
+    def jobs() -> list[Job]:
+        return jobs_of({"id": "a", "image": "in.png"}, folder=tmp_path)
+
+    await asyncio.to_thread(picture.write_bytes, png(4, 4))
+    await play([image_answer()], await asyncio.to_thread(jobs), tmp_path / "out")
+    await asyncio.to_thread(picture.write_bytes, png(4, 4, color=9))
+    with pytest.raises(BatchError, match=r"line 1: 'a' was made from another picture"):
+        await play([], await asyncio.to_thread(jobs), tmp_path / "out")
+    await asyncio.to_thread(picture.write_bytes, png(4, 4))
+    summary, _, _ = await play([], await asyncio.to_thread(jobs), tmp_path / "out")
+    assert summary == Summary(skipped=1)
+
+
 async def test_a_failed_job_may_be_corrected(tmp_path: Path) -> None:
     """A job that has no images may come back with other parameters; its last record counts."""
     await play([refusal(400, "bad")], jobs_of({"id": "a", "prompt": "old"}), tmp_path)

@@ -154,6 +154,19 @@ def test_batch_without_its_file_is_exit_code_2(
         assert f"{path} cannot be read: " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("account")
+def test_batch_finds_a_broken_rule_before_anything_is_paid_for(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line that breaks a rule of its model ends the command, with file, line and field; nothing is made."""
+    path = prompts(fox("a"), fox("b", n=0))
+    assert main(["batch", "run", str(path), "--out", str(out)]) == EXIT_CODES["usage"]
+    assert f"{path}: line 2: n is 0; it must be a whole number" in capsys.readouterr().err
+    assert files_in(out) == ["manifest.jsonl"]
+    assert main(["batch", "run", str(path), "--out", str(out), "--validate", "off"]) == 3
+    assert files_in(out) == ["a-1.png", "manifest.jsonl"]
+
+
 def test_batch_with_changed_parameters_is_exit_code_2(
     prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
