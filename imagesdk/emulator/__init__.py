@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from imagesdk.emulator.batches import BatchPlan
     from imagesdk.emulator.server import EmulatorServer
 
-__all__ = ("EmulatorServer",)
+__all__ = ("BatchPlan", "EmulatorServer")
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> object:
         from imagesdk.emulator.server import EmulatorServer
 
         return EmulatorServer
+    if name == "BatchPlan":
+        from imagesdk.emulator.batches import BatchPlan
+
+        return BatchPlan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,9 @@ import attrs
 import msgspec
 from aiohttp import hdrs, web
 
+from imagesdk.emulator.batch_api import Answer, BatchApi, Query
 from imagesdk.emulator.blobs import Denial
+from imagesdk.emulator.filestore import StoredFile
 from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job, read_job
 from imagesdk.emulator.limits import format_wait
@@ -32,11 +34,11 @@ from imagesdk.emulator.service import ImageService
 from imagesdk.emulator.spec import MODELS, Endpoint
 from imagesdk.emulator.sse import send_events
 
-__all__ = ("ImagesApp", "RecordedRequest")
+__all__ = ("FILES_PATH", "ImagesApp", "RecordedRequest")
 
 _logger = logging.getLogger(__name__)
 
-_FILES_PATH = "/v1/images/files/"
+FILES_PATH = "/v1/images/files/"
 _KEY_PREFIX = "sk-test"
 _MODELS_CREATED = 1_700_000_000
 
@@ -87,6 +89,7 @@ class ImagesApp:
 
     Attributes:
         service: Answers image requests.
+        batches: Answers what is asked about files and batches.
         origin: Returns the server's own address, such as ``http://127.0.0.1:8000``.
         max_body_bytes: A longer body gets 413.
         on_request: Called with each request as it arrives.
@@ -94,6 +97,7 @@ class ImagesApp:
     """
 
     service: ImageService
+    batches: BatchApi
     origin: Callable[[], str]
     max_body_bytes: int
     on_request: Callable[[RecordedRequest], None]
@@ -107,7 +111,10 @@ class ImagesApp:
             app.router.add_post(endpoint.value, self._images(endpoint))
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/v1/models/{model}", self._show_model)
-        app.router.add_get(_FILES_PATH + "{name}", self._download)
+        app.router.add_get(FILES_PATH + "{name}", self._download)
+        for method, path, handler in self.batches.routes():
+            app.router.add_route(method, path, self._batch_route(handler))
+        app.on_cleanup.append(self._close)
         return app
 
     @web.middleware
@@ -132,7 +139,7 @@ class ImagesApp:
         """Add the headers that every answer of the API carries."""
         headers = response.headers
         headers["x-request-id"] = request.get(_REQUEST_ID) or f"req_{secrets.token_hex(16)}"
-        if request.path.startswith(_FILES_PATH):
+        if request.path.startswith(FILES_PATH):
             return
         now = asyncio.get_running_loop().time()
         elapsed = now - request.get(_STARTED, now)
@@ -171,7 +178,7 @@ class ImagesApp:
                 job,
                 api_key=api_key,
                 request_id=request[_REQUEST_ID],
-                url_prefix=self.origin() + _FILES_PATH,
+                url_prefix=self.origin() + FILES_PATH,
             )
             if isinstance(answer, Refusal):
                 raise _RefusedError(answer)
@@ -202,6 +209,32 @@ class ImagesApp:
         except web.RequestPayloadError:
             refusal = Refusal(message="The body of the request could not be read.")
             raise _RefusedError(refusal) from None
+
+    def _batch_route(self, answer: Callable[[Query], Awaitable[Answer]]) -> Handler:
+        """Return the handler of one of the routes of files and batches."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            query = Query(
+                api_key=_authenticate(request),
+                id=request.match_info.get("id", ""),
+                query=request.query,
+                content_type=request.headers.get(hdrs.CONTENT_TYPE, ""),
+                body=await self._read_body(request),
+            )
+            found = await answer(query)
+            record = request[_RECORD]
+            record.params, record.files = query.params, query.files
+            if isinstance(found, Refusal):
+                raise _RefusedError(found)
+            if isinstance(found, StoredFile):
+                headers = {hdrs.CONTENT_TYPE: "application/octet-stream"}
+                return web.FileResponse(found.path, headers=headers)
+            return _json_response(msgspec.json.encode(found))
+
+        return handle
+
+    async def _close(self, _app: web.Application) -> None:
+        await self.batches.aclose()
 
     async def _list_models(self, request: web.Request) -> web.Response:
         """List the models."""

@@ -12,7 +12,9 @@ from typing import Self
 
 from aiohttp import web
 
-from imagesdk.emulator.app import ImagesApp, RecordedRequest
+from imagesdk.emulator.app import FILES_PATH, ImagesApp, RecordedRequest
+from imagesdk.emulator.batch_api import BatchApi
+from imagesdk.emulator.batches import BatchPlan
 from imagesdk.emulator.blobs import BlobStore
 from imagesdk.emulator.limits import SlidingWindow
 from imagesdk.emulator.service import ImageService
@@ -51,6 +53,8 @@ class EmulatorServer:
         blocked_images: Refuse uploads with exactly these bytes.
         seconds_per_image: What a 1024x1024 picture takes beyond painting; other sizes in
             proportion to their pixels. The pictures of one request are made side by side.
+        batches: How batches (``/v1/batches``) are run: at once and in a random order, unless it says
+            otherwise.
         max_body_bytes: A longer request body gets 413.
         allow_remote: Permit *host* to be reachable from other machines.
         record_requests: Keep all requests, uploads included, in ``requests``. Turn it off where
@@ -75,6 +79,7 @@ class EmulatorServer:
         blocked_prompts: Iterable[str] = (BLOCKED_MARKER,),
         blocked_images: Iterable[bytes] = (),
         seconds_per_image: float = 0.0,
+        batches: BatchPlan | None = None,
         max_body_bytes: int = _MAX_BODY_BYTES,
         allow_remote: bool = False,
         record_requests: bool = True,
@@ -102,8 +107,12 @@ class EmulatorServer:
             blocked_images=frozenset(blocked_images),
             seconds_per_image=seconds_per_image,
         )
+        self._batches = BatchApi(
+            self._service, batches or BatchPlan(), lambda: self._origin + FILES_PATH
+        )
         self._app = ImagesApp(
             service=self._service,
+            batches=self._batches,
             origin=lambda: self._origin,
             max_body_bytes=max_body_bytes,
             on_request=self.requests.append if record_requests else _ignore,
@@ -127,8 +136,9 @@ class EmulatorServer:
         return self._service.charged
 
     def reset(self) -> None:
-        """Forget requests, charges, pictures and what counts against the limits."""
+        """Forget requests, charges, pictures, files, batches and what counts against the limits."""
         self.requests.clear()
+        self._batches.reset()
         self._service.charged = 0
         self._service.blobs.clear()
         self._service.limit = self._new_limit()
