@@ -1,8 +1,11 @@
 """What a session tells its ``on_event`` callback, one frozen record for each step of a call.
 
-The steps, in the order in which a call goes through them: `Queued`, `Admitted`, then for each
+The steps, in the order in which a call goes through them: `Started`, `Queued`, `Admitted`, then for each
 attempt a `Partial` for each partial image of a stream, `Attempted` and, where it failed and the call goes on, `Throttled` or `Retrying`; at the end
-`Done` or `Failed`. `Downloaded` comes later, when an image is fetched from its URL.
+exactly one of `Done`, `Failed` and `Split`. `Downloaded` comes later, when an image is fetched from its URL.
+
+All events of a call come from its own task, in its context: a context variable that a listener sets at
+the beginning is there until the end, and around everything that the call does meanwhile.
 
 A line in a log can be written from one event alone; none holds a prompt, an image or a key.
 """
@@ -21,6 +24,8 @@ __all__ = (
     "Partial",
     "Queued",
     "Retrying",
+    "Split",
+    "Started",
     "Throttled",
 )
 
@@ -39,6 +44,27 @@ class Event:
     call: int
     endpoint: str
     model: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Started(Event):
+    """The call begins: nothing was waited for yet, and nothing was sent.
+
+    Attributes:
+        images: Number of images that it asks for.
+        input_images: Number of images that it carries, without masks.
+        size: As it is sent, None for the server's default.
+        quality: As it is sent, None for the server's default.
+        server_address: Host of the server.
+        server_port: Its port.
+    """
+
+    images: int
+    input_images: int
+    size: str | None
+    quality: str | None
+    server_address: str
+    server_port: int
 
 
 @attrs.frozen(kw_only=True)
@@ -177,26 +203,45 @@ class Done(Event):
         elapsed: Seconds since the first admission.
         waited: Seconds in the limiter's queue, all attempts together.
         attempts: Number of HTTP exchanges.
+        input_tokens: As the server counts them, None if it does not say.
+        output_tokens: As the server counts them, None if it does not say.
     """
 
     images: int
     elapsed: float
     waited: float
     attempts: int
+    input_tokens: int | None
+    output_tokens: int | None
 
 
 @attrs.frozen(kw_only=True)
 class Failed(Event):
-    """The call ended with an error.
+    """The call ended with an error, or was cancelled.
 
     Attributes:
         error: Name of the error's class.
         message: Its message.
         may_be_billed: True if the server may charge for it.
+        elapsed: Seconds since the first admission, 0 if it was not admitted.
+        waited: Seconds in the limiter's queue until admissions, all attempts together.
         attempts: Number of HTTP exchanges.
     """
 
     error: str
     message: str
     may_be_billed: bool
+    elapsed: float
+    waited: float
     attempts: int
+
+
+@attrs.frozen(kw_only=True)
+class Split(Event):
+    """The call asks for more images than the limit now lets one request have: several calls take over.
+
+    Attributes:
+        limit: Most images in one request from now on.
+    """
+
+    limit: int

@@ -22,7 +22,7 @@ from imagesdk.testing import virtual_time
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import limiter
+from benchmarks import limiter, observability
 from benchmarks._sim_loads import Measured, Wait
 from benchmarks._sim_network import SimFaultError, SimServer
 from benchmarks._sim_report import (
@@ -319,3 +319,10 @@ def test_the_command_says_what_was_missed(capsys: pytest.CaptureFixture[str]) ->
     assert "at least 97 %, at most 5 x 429" in printed
     assert "named5 mixed, seed 1" in printed
     assert status == ("MISSED" in printed)
+
+
+def test_the_cost_of_each_listener_is_measured() -> None:
+    """Each listener is one with which calls succeed, and gets a figure for each round."""
+    times = observability.measure(rounds=2, calls=3)
+    assert set(times) == set(observability.LISTENERS)
+    assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in times.values())

@@ -67,6 +67,8 @@ def test_an_example_gives_what_it_says(
         *(f"client.session.ImageSession.{m}" for m in ("generate", "edit", "create_variation")),
         "client.session.ImageSession.map",
         *(f"client._stream_methods.StreamMethods.stream_{m}" for m in ("generate", "edit")),
+        *(f"observability.{name}" for name in ("_listeners.combine", "_logging.log_events")),
+        "observability._otel.otel_events",
         "testing.scripted.ScriptedTransport",
         "testing.virtual.virtual_time",
     ],

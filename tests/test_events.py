@@ -45,6 +45,13 @@ SAMPLES: dict[str, Any] = {
     "size_bytes": 1_000_000,
     "images": 4,
     "attempts": 2,
+    "input_images": 1,
+    "size": "1024x1024",
+    "quality": None,
+    "server_address": "127.0.0.1",
+    "server_port": 8000,
+    "input_tokens": 20,
+    "output_tokens": None,
 }
 
 

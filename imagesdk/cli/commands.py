@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,6 +31,7 @@ from imagesdk.errors import (
     PermissionDeniedError,
     QuotaExceededError,
 )
+from imagesdk.observability._logging import LOGGER
 from imagesdk.sinks import Folder
 
 __all__ = ("run",)
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         "serve": _serve,
     }
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _shown_log():
             warnings.showwarning = _show_warning
             return asyncio.run(commands[arguments.command](arguments))
     except LedgerError as error:
@@ -76,6 +78,19 @@ def _show_warning(  # noqa: PLR0917 - the signature is Python's
     """Show a warning as a person reads it, without the place in our code that it comes from."""
     del category, filename, lineno, file, line
     print(f"imagesdk: warning: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[None]:
+    """Show what the package logs, such as an attempt that may have been billed."""
+    handler = logging.StreamHandler()  # standard error
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("imagesdk: %(message)s"))
+    LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
 
 
 def _report(error: Exception, exit_code: str) -> int:

@@ -7,13 +7,13 @@ before any backoff and before any wait for the limiter.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
 
+from imagesdk.client.config import origin_of
 from imagesdk.client.receiving import NewSink, receive_answer
 from imagesdk.errors import (
     AmbiguousError,
@@ -31,9 +31,13 @@ from imagesdk.events import (
     Failed,
     Queued,
     Retrying,
+    Split,
+    Started,
     Throttled,
 )
 from imagesdk.limiters.base import CallTooLarge, Limiter, Priority, Reason, Slots, Ticket
+from imagesdk.models.requests import ImageRequest
+from imagesdk.observability._logging import LOGGER
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.parts import MemorySink
@@ -43,7 +47,6 @@ from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
 __all__ = ("Call", "Pipeline", "Receive")
 
-_log = logging.getLogger("imagesdk")
 _PACE = 2.5
 """Seconds by which the limiter's pace may delay a call beyond its forecast."""
 
@@ -54,8 +57,7 @@ class Call:
 
     Attributes:
         number: Number of the call within its session.
-        endpoint: For events.
-        model: For events.
+        request: What it asks for, for events.
         cost: Images that it asks for.
         input_images: Reference images that it carries.
         scope: See `imagesdk.limiters.base.Limiter.ticket`.
@@ -74,8 +76,7 @@ class Call:
     """
 
     number: int
-    endpoint: str
-    model: str | None
+    request: ImageRequest
     cost: int
     input_images: int = 0
     scope: str = ""
@@ -124,6 +125,13 @@ class Call:
         if self.timeout is None or self.admitted_at is None:
             return None
         return self.admitted_at + self.timeout - asyncio.get_running_loop().time()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first admission, 0 before it."""
+        if self.admitted_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self.admitted_at
 
 
 Receive: TypeAlias = Callable[[Call, Reply], Awaitable[Answer]]
@@ -178,6 +186,10 @@ class Pipeline:
             ImageSDKError: It failed for good, with ``attempts`` filled in.
             CallTooLarge: The limit has become lower than what it asks for: it must be split.
         """
+        on_queued = None
+        if self.on_event is not None:
+            self._emit_started(call)
+            on_queued = partial(self._emit_queued, call)
         ticket = self.limiter.ticket(
             call.cost,
             input_images=call.input_images,
@@ -186,7 +198,7 @@ class Pipeline:
             max_wait=call.max_wait,
             slots=self.slots,
             place=call.place,
-            on_queued=None if self.on_event is None else partial(self._emit_queued, call),
+            on_queued=on_queued,
         )
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
         deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
@@ -213,12 +225,13 @@ class Pipeline:
                     self.limiter.retry_quota.succeeded()
         except ImageSDKError as error:
             raised = self._final(call, error, call.attempts[:-1])
-        except CallTooLarge:
+        except CallTooLarge as now:
             call.place = ticket.place
+            self._emit(call, Split, limit=now.limit)
             raise
         except TimeoutError:
             raised = self._final(call, self._out_of_time(call), call.attempts)
-        except asyncio.CancelledError as error:
+        except BaseException as error:  # cancelled, or what before_send raised
             self._emit_failed(call, error)
             raise
         else:
@@ -326,9 +339,9 @@ class Pipeline:
         )
         call.attempts.append(attempt)
         if attempt.may_be_billed:
-            _log.warning(
+            LOGGER.warning(
                 "images.%s call %d, attempt %d may have been billed although it failed: %s",
-                call.endpoint,
+                call.request.endpoint,
                 call.number,
                 attempt.number,
                 attempt.error,
@@ -415,6 +428,20 @@ class Pipeline:
             )
         return final
 
+    def _emit_started(self, call: Call) -> None:
+        request = call.request
+        _, host, port = origin_of(call.wire.path)
+        self._emit(
+            call,
+            Started,
+            images=call.cost,
+            input_images=call.input_images,
+            size=request.size,
+            quality=getattr(request, "quality", None),  # a variation has none
+            server_address=host,
+            server_port=port,
+        )
+
     def _emit_queued(self, call: Call, position: int, wait: float, reason: Reason) -> None:
         self._emit(call, Queued, cost=call.cost, position=position, wait=wait, reason=reason)
 
@@ -425,23 +452,31 @@ class Pipeline:
             error=type(error).__name__,
             message=str(error),
             may_be_billed=any(attempt.may_be_billed for attempt in call.attempts),
-            attempts=len(call.attempts),
-        )
-
-    def _emit_done(self, call: Call, answer: Answer) -> None:
-        started = call.admitted_at or 0.0
-        self._emit(
-            call,
-            Done,
-            images=len(answer.items),
-            elapsed=asyncio.get_running_loop().time() - started,
+            elapsed=call.elapsed,
             waited=call.waited,
             attempts=len(call.attempts),
         )
 
+    def _emit_done(self, call: Call, answer: Answer) -> None:
+        usage = answer.fields.get("usage")
+        tokens = usage if isinstance(usage, Mapping) else {}
+        self._emit(
+            call,
+            Done,
+            images=len(answer.items),
+            elapsed=call.elapsed,
+            waited=call.waited,
+            attempts=len(call.attempts),
+            input_tokens=_count(tokens.get("input_tokens")),
+            output_tokens=_count(tokens.get("output_tokens")),
+        )
+
     def _emit(self, call: Call, kind: type[Event], **fields: Any) -> None:  # noqa: ANN401
         if self.on_event is not None:
-            self.emit(kind(call=call.number, endpoint=call.endpoint, model=call.model, **fields))
+            request = call.request
+            self.emit(
+                kind(call=call.number, endpoint=request.endpoint, model=request.model, **fields)
+            )
 
     def emit(self, event: Event) -> None:
         """Tell the listener; what it raises is logged, and the call goes on."""
@@ -450,4 +485,9 @@ class Pipeline:
         try:
             self.on_event(event)
         except Exception:  # noqa: BLE001 - a listener must not cost a paid image
-            _log.exception("on_event failed on %s; the call goes on", type(event).__name__)
+            LOGGER.exception("on_event failed on %s; the call goes on", type(event).__name__)
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens if it is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -277,8 +277,7 @@ class Runner:
         cost, options = images_asked(part), prepared.options
         call = Call(
             number=self._calls,
-            endpoint=part.endpoint,
-            model=part.model,
+            request=part,
             cost=cost,
             input_images=prepared.input_images,
             scope=prepared.scope,

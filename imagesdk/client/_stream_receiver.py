@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
 import attrs
@@ -14,13 +13,13 @@ from imagesdk.client.results import Image
 from imagesdk.client.streaming import Deliver, PartialImage
 from imagesdk.errors import StreamIncompleteError, TransportError
 from imagesdk.events import Partial
+from imagesdk.observability._logging import LOGGER
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.imagestream import PartialItem, StreamDecoder, StreamItem
 from imagesdk.transport.base import Reply
 
 __all__ = ("StreamReceiver",)
 
-_log = logging.getLogger("imagesdk")
 _BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbf")
 _BEGIN_BYTES = max(map(len, _BEGINNINGS))
 _END_WAIT = 0.25
@@ -86,9 +85,9 @@ class StreamReceiver:
 
     async def _take(self, call: Call, item: StreamItem) -> None:
         if not isinstance(item, PartialItem):
-            _log.warning(
+            LOGGER.warning(
                 "images.%s call %d: an event of the stream was passed over: %s",
-                call.endpoint,
+                call.request.endpoint,
                 call.number,
                 item,
             )
@@ -100,8 +99,8 @@ class StreamReceiver:
             self.pipeline.emit(
                 Partial(
                     call=call.number,
-                    endpoint=call.endpoint,
-                    model=call.model,
+                    endpoint=call.request.endpoint,
+                    model=call.request.model,
                     index=item.index,
                     size_bytes=len(item.content),
                 )

@@ -32,6 +32,7 @@ from imagesdk.events import (
     Failed,
     Queued,
     Retrying,
+    Started,
     Throttled,
 )
 from imagesdk.limiters.local import ImageLimiter
@@ -73,6 +74,7 @@ def test_events_in_order() -> None:
     run(main)
     first, second = ([e for e in events if e.call == n] for n in (1, 2))
     assert [type(event) for event in first] == [
+        Started,
         Admitted,
         Attempted,
         Throttled,
@@ -85,7 +87,7 @@ def test_events_in_order() -> None:
         Attempted,
         Done,
     ]
-    assert [type(event) for event in second] == [Queued, Admitted, Attempted, Done]
+    assert [type(event) for event in second] == [Started, Queued, Admitted, Attempted, Done]
     assert {(e.endpoint, e.model) for e in events} == {("generations", "dall-e-2")}
     attempted = [e for e in first if isinstance(e, Attempted)]
     assert [(e.number, e.outcome, e.status) for e in attempted] == [
@@ -99,7 +101,7 @@ def test_events_in_order() -> None:
     assert (done.images, done.attempts) == (1, 3)
     assert done.waited == pytest.approx(done.elapsed, abs=0.6)
     assert done.elapsed > 65
-    queued = second[0]
+    queued = second[1]
     assert isinstance(queued, Queued)
     assert (queued.cost, queued.position) == (1, 1)
 
@@ -172,7 +174,7 @@ def test_listener_that_fails(caplog: pytest.LogCaptureFixture) -> None:
             return len((await images.generate("a fox")).data)
 
     assert run(main) == 1
-    assert [r.levelname for r in caplog.records] == ["ERROR"] * 3
+    assert [r.levelname for r in caplog.records] == ["ERROR"] * 4
     assert "on_event failed on Done; the call goes on" in caplog.text
 
 

@@ -36,7 +36,7 @@ from imagesdk import (
     RetryPolicy,
     StreamIncompleteError,
 )
-from imagesdk.events import Admitted, Attempted, Done, Event, Failed, Partial, Throttled
+from imagesdk.events import Admitted, Attempted, Done, Event, Failed, Partial, Started, Throttled
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, virtual_time
 from imagesdk.testing.scripted import Step
 
@@ -703,7 +703,7 @@ def test_the_events_told() -> None:
             await collect(images.stream_generate("a fox"))
 
     run(main)
-    assert [type(e) for e in told] == [Admitted, Partial, Partial, Attempted, Done]
+    assert [type(e) for e in told] == [Started, Admitted, Partial, Partial, Attempted, Done]
     partials = [e for e in told if isinstance(e, Partial)]
     assert [(e.index, e.size_bytes) for e in partials] == [
         (0, len(picture(8))),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -54,6 +55,7 @@ from imagesdk.batch.worker import Worker
 from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
 from imagesdk.models.profiles import profile_named
+from imagesdk.observability import combine, log_events, otel_events
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 PNG = b"\x89PNG"
@@ -333,6 +335,9 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
             assert_type(session, ImageSession)
             assert_type(session.snapshot(), LimiterSnapshot)
             assert_type(session.forecast(100, 25, model="dall-e-2"), float)
+    listener = combine(log_events(), log_events(logging.getLogger("a")), otel_events(), seen.append)
+    session = ImageSession(transport=ScriptedTransport([]), on_event=listener)
+    await session.aclose()
     session = ImageSession(transport=ScriptedTransport([]), images_per_minute="profile")
     await session.aclose()
     print(imagesdk.ImageSession is ImageSession)  # noqa: T201
