@@ -47,6 +47,7 @@ from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
 __all__ = ("Call", "Pipeline", "Receive")
 
+_CANCELLED = "cancelled"
 _PACE = 2.5
 """Seconds by which the limiter's pace may delay a call beyond its forecast."""
 
@@ -283,7 +284,7 @@ class Pipeline:
             )
         except asyncio.CancelledError:  # the call's deadline, or the caller's wish
             sent = exchange.phase == "receive"
-            self._record(call, exchange, "still_running" if sent else "not_sent", "cancelled")
+            self._record(call, exchange, "still_running" if sent else "not_sent", _CANCELLED)
             raise
         else:
             self._record(call, exchange, "ok", None)
@@ -385,12 +386,14 @@ class Pipeline:
                 wait=call.max_wait or 0.0,
                 max_wait=call.max_wait or 0.0,
             )
-        running = bool(call.attempts) and call.attempts[-1].outcome == "still_running"
-        advice = (
-            "the server is probably still working and will bill: raise timeout"
-            if running
-            else "it was waiting to be sent again: raise timeout"
-        )
+        last = call.attempts[-1] if call.attempts else None
+        running = last is not None and last.outcome == "still_running"
+        if running:
+            advice = "the server is probably still working and will bill: raise timeout"
+        elif last is not None and last.error == _CANCELLED:
+            advice = "the request was still on its way: check base_url, or raise timeout"
+        else:
+            advice = "it was waiting to be sent again: raise timeout"
         return RequestTimeoutError(
             f"the call was not done within its timeout, {call.timeout:g} s "
             f"({len(call.attempts)} attempts); {advice}",

@@ -11,7 +11,7 @@ from imagesdk.client._pipeline import Call, Pipeline
 from imagesdk.client.receiving import PIECE_BYTES, give_way
 from imagesdk.client.results import Image
 from imagesdk.client.streaming import Deliver, PartialImage
-from imagesdk.errors import StreamIncompleteError, TransportError
+from imagesdk.errors import ImageSDKError, StreamIncompleteError, TransportError
 from imagesdk.events import Partial
 from imagesdk.observability._logging import LOGGER
 from imagesdk.protocol.decode import Answer
@@ -154,7 +154,7 @@ async def _read_end(call: Call, reply: Reply) -> None:
         async with asyncio.timeout(_END_WAIT):
             while left > 0 and (piece := await reply.read()):
                 left -= len(piece)
-    except (TransportError, TimeoutError):
+    except (ImageSDKError, TimeoutError):
         pass
     except asyncio.CancelledError:
         if not call.out_of_time:  # the image is there: a deadline comes too late

@@ -34,6 +34,7 @@ __all__ = (
     "choose_limiter",
     "choose_profile",
     "choose_transport",
+    "hide_key",
     "origin_of",
     "read_endpoint",
     "seconds",
@@ -63,6 +64,19 @@ class HiddenText(str):
 
     def __repr__(self) -> str:
         return f"<{len(self)} hidden characters>"
+
+
+def hide_key(api_key: object) -> HiddenText:
+    """Return a key, without white space around it, so that no traceback shows it from here on.
+
+    Raises:
+        ConfigurationError: It is no str.
+    """
+    if not isinstance(api_key, str):
+        kind = type(api_key).__name__
+        del api_key
+        raise ConfigurationError(f"api_key is a {kind}; it must be a str")
+    return HiddenText(api_key.strip())  # a key that is read from a file ends with a line break
 
 
 @attrs.frozen(kw_only=True)
@@ -114,7 +128,8 @@ def read_endpoint(
         ConfigurationError: A value cannot be used; the message never shows the key.
     """
     url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
-    key = _checked_key(api_key if api_key is not None else os.environ.get("OPENAI_API_KEY", ""))
+    key = hide_key(os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key)
+    _check_key(key)
     if not key and urlsplit(url).hostname == urlsplit(DEFAULT_BASE_URL).hostname:
         raise ConfigurationError(
             "no API key: pass api_key= or set the environment variable OPENAI_API_KEY. "
@@ -130,7 +145,7 @@ def read_endpoint(
         chosen = (value if value is not None else os.environ.get(variable, "")).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
-    return Endpoint(base_url=url, credentials=headers, secret=HiddenText(key))
+    return Endpoint(base_url=url, credentials=headers, secret=key)
 
 
 def _check_header(name: str, value: str) -> str:
@@ -175,17 +190,13 @@ def _is_latin_1(text: str) -> bool:
     return True
 
 
-def _checked_key(key: str) -> str:
-    """Strip what comes along when a key is read from a file, and refuse what cannot be sent."""
-    if not isinstance(key, str):
-        raise ConfigurationError(f"api_key is a {type(key).__name__}; it must be a str")
-    key = key.strip()
+def _check_key(key: HiddenText) -> None:
+    """Refuse what cannot be sent."""
     if not key.isascii() or not all(33 <= ord(c) <= 126 for c in key):
         raise ConfigurationError(
             f"api_key holds characters that cannot be sent ({len(key)} characters; it must be "
             "printable ASCII without spaces): check how it was copied"
         )
-    return key
 
 
 def _checked_url(url: str) -> str:

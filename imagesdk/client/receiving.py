@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
-from imagesdk.errors import ImageSDKError, PayloadTooLargeError, TransportError
+from imagesdk.errors import ImageSDKError, ProtocolError, TransportError
 from imagesdk.protocol.decode import Answer, AnswerDecoder
 from imagesdk.protocol.parts import PartSink
 from imagesdk.sinks import FileSink
@@ -80,7 +80,7 @@ async def receive_answer(
     try:
         try:
             await _feed(decoder, reply, limit_bytes, files)
-        except (TransportError, PayloadTooLargeError) as error:
+        except (TransportError, ProtocolError) as error:
             interrupted = error
         except asyncio.CancelledError:
             if (interrupted := cut_off()) is None:

@@ -18,6 +18,7 @@ from imagesdk.client.config import (
     choose_limiter,
     choose_profile,
     choose_transport,
+    hide_key,
     read_endpoint,
     seconds,
 )
@@ -104,6 +105,7 @@ class ImageSession(StreamMethods):
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        api_key = None if api_key is None else hide_key(api_key)
         endpoint = read_endpoint(
             api_key=api_key, base_url=base_url, organization=organization, project=project
         )
@@ -141,6 +143,8 @@ class ImageSession(StreamMethods):
         self._streams: set[ImageStream] = set()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_runner"):  # a traceback that shows locals, of __init__
+            return "<ImageSession that could not be made>"
         state = " closed" if self._pipeline.closed else ""
         runner = self._runner
         return f"<ImageSession {runner.endpoint.base_url} model={runner.model!r}{state}>"

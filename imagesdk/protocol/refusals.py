@@ -159,7 +159,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str
     }
     if kind is ModerationError:
         fields["categories"], fields["stage"] = _moderation(words)
-    return kind(_message(kind, status, words, wait, kept.get("x-request-id")), **fields)
+    return kind(_message(kind, status, words, wait, kept), **fields)
 
 
 def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIError]:
@@ -191,7 +191,11 @@ def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIErr
 
 
 def _message(
-    kind: type[APIError], status: int, words: _Words, wait: float | None, request_id: str | None
+    kind: type[APIError],
+    status: int,
+    words: _Words,
+    wait: float | None,
+    headers: Mapping[str, str],
 ) -> str:
     label = f"{status}" + (f" {words.code}" if words.code else "")
     parts = [f"{words.message} (HTTP {label})" if words.message else f"HTTP {label}, no message"]
@@ -199,6 +203,7 @@ def _message(
         parts.append(f"The server asks to wait {wait:g} s." if wait is not None else "")
         parts.append(f"{_HOW_TO_RAISE}.")
     elif kind is ModerationError:
+        request_id = headers.get("x-request-id")
         quoted = f"the request id, {request_id}" if request_id else "the request id"
         parts.append(f"{_FALSE_POSITIVE} {quoted}.")
     elif kind is QuotaExceededError:
@@ -210,6 +215,8 @@ def _message(
             "The server has no such endpoint: check base_url (most end with /v1) and what it offers."
         )
     elif 300 <= status < 400:
+        target = headers.get("location", "").partition("?")[0]  # a query may hold a signature
+        parts.append(f"It points to {_shorten(target, _MAX_WORD_CHARS)}." if target else "")
         parts.append("API calls follow no redirects: set base_url to where the server really is.")
     return ". ".join(part.rstrip(".") for part in parts if part)
 

@@ -1,9 +1,10 @@
 """The transport over aiohttp: the only client module that imports it.
 
 It follows no redirects, keeps no cookies, reads no proxy settings from the environment, retries
-nothing (aiohttp itself repeats a GET once on a connection that was dying), and turns every exception of aiohttp into one of ours. aiohttp's exceptions can hold the
-request's headers, with the key in them: they, and what is behind them, are chained without their
-tracebacks, and those that hold headers are not chained at all.
+nothing (aiohttp itself repeats a GET once on a connection that was dying), and turns every exception
+of aiohttp into one of ours. aiohttp's exceptions can hold the request's headers, with the key in them,
+and bytes of the answer, in which a server may echo it. Those that are no OSError are not chained;
+the others are, without tracebacks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.payload import Payload
 from yarl import URL
 
@@ -26,11 +28,13 @@ from imagesdk.errors import (
     ImageSDKError,
     InvalidRequestError,
     Phase,
+    ProtocolError,
     RequestTimeoutError,
     ResponseInterruptedError,
 )
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.multipart import MultipartBody, Source
+from imagesdk.protocol.refusals import redact
 from imagesdk.transport.base import Progress
 
 __all__ = ("AiohttpTransport",)
@@ -40,6 +44,7 @@ _READ_BYTES = 64 * 1024
 _KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
 POST on a connection that has just died cannot be told from one that the server has taken."""
+_SAID_CHARS = 300
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30.0)
 
 
@@ -237,7 +242,7 @@ class _Exchange:
             return self
         # Raised outside of the handler: nothing of aiohttp's is in its context.
         source_failed = body.failure if body is not None else None
-        raise source_failed or _translate(outcome, self._progress.phase, request)
+        raise source_failed or self._translate(outcome, self._progress.phase)
 
     async def __aexit__(
         self,
@@ -258,29 +263,36 @@ class _Exchange:
             return await self._response.content.readany()
         except Exception as error:  # noqa: BLE001 - turned into one of ours below
             outcome = error
-        failure = _translate(outcome, "receive", self._request, self.status)
+        failure = self._translate(outcome, "receive", self.status)
         failure.request_id = self.headers.get("x-request-id")
         raise failure
 
+    def _translate(
+        self, error: Exception, phase: Phase, status: int | None = None
+    ) -> ImageSDKError:
+        """Return our exception for one that came out of aiohttp."""
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        said = " ".join(text.split()) or type(error).__name__
+        for secret in " ".join(self._credentials.values()).split():
+            said = redact(said, secret)
+        ours = _ours(error, phase, self._request.path.partition("?")[0], status, said)
+        if isinstance(error, OSError):
+            _without_frames(error)
+            ours.__cause__ = error
+        return ours
 
-def _translate(
-    error: Exception, phase: Phase, request: WireRequest, status: int | None = None
-) -> ImageSDKError:
-    """Return our exception for one that came out of aiohttp."""
-    ours = _ours(error, phase, request.path.partition("?")[0], status)
+
+def _without_frames(error: Exception) -> None:
+    """Drop the tracebacks of an error and of those behind it: frames of asyncio hold the request."""
     behind: BaseException | None = error
-    while behind is not None:  # frames of aiohttp and asyncio hold what was to be written
+    while behind is not None:
         behind.__traceback__ = behind.__context__ = None
         behind = behind.__cause__
-    if not isinstance(error, aiohttp.ClientResponseError):  # its repr shows the request's headers
-        ours.__cause__ = error
-    return ours
 
 
 def _ours(  # noqa: PLR0911 - a table
-    error: Exception, phase: Phase, where: str, status: int | None
+    error: Exception, phase: Phase, where: str, status: int | None, said: str
 ) -> ImageSDKError:
-    said = str(error) or type(error).__name__
     match error:
         case aiohttp.ServerTimeoutError() | asyncio.TimeoutError() if phase == "connect":
             return ConnectError(f"no connection to {where} in time: {said}")
@@ -296,6 +308,10 @@ def _ours(  # noqa: PLR0911 - a table
             return InvalidRequestError(
                 f"the request's headers cannot be sent: {type(error).__name__}"
             )
+        case aiohttp.ClientResponseError() if phase == "receive":
+            return _no_sense(f"the answer from {where} is no valid HTTP", said, status)
+        case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
+            return _no_sense(f"the answer from {where} cannot be unpacked", said, status)
         case aiohttp.ClientError() | OSError() if phase == "connect":
             return ConnectError(f"the connection to {where} was lost before anything was sent")
         case _:
@@ -305,3 +321,11 @@ def _ours(  # noqa: PLR0911 - a table
                 phase=phase,
                 status=status,
             )
+
+
+def _no_sense(what: str, said: str, status: int | None) -> ProtocolError:
+    return ProtocolError(
+        f"{what}: {said[:_SAID_CHARS]}. The call may have been billed",
+        status=status,
+        may_be_billed=True,
+    )

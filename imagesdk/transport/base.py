@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from imagesdk.errors import PayloadTooLargeError, Phase, TransportError
+from imagesdk.errors import PayloadTooLargeError, Phase, ProtocolError, TransportError
 from imagesdk.protocol.encode import WireRequest
 
 __all__ = ("Progress", "Reply", "Transport", "read_all", "too_large")
@@ -46,6 +46,7 @@ class Reply(Protocol):
 
         Raises:
             ResponseInterruptedError: It broke off.
+            ProtocolError: It cannot be unpacked.
         """
         ...
 
@@ -90,12 +91,13 @@ async def read_all(reply: Reply, limit_bytes: int, *, cut: bool = False) -> byte
     Raises:
         PayloadTooLargeError: The body is longer.
         TransportError: It broke off.
+        ProtocolError: It cannot be unpacked.
     """
     body = bytearray()
     while True:
         try:
             piece = await reply.read()
-        except TransportError:
+        except (ProtocolError, TransportError):
             if cut:
                 return body
             raise

@@ -25,7 +25,10 @@ class Connection:
         body: Of the request, if a step read it.
         at: Loop time at which the head had arrived.
         charged: Images that the server made, and bills.
+        other_port: Port of another server, to redirect to.
     """
+
+    other_port = 0
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begin: bytes = b""
@@ -54,9 +57,9 @@ class Connection:
         self.body = await self.reader.readexactly(int(self.headers.get("content-length", "0")))
 
     def answer(self, body: bytes = GOOD, status: int = 200, **headers: str) -> None:
-        """Write an answer."""
+        """Write an answer; a header without a value is left out."""
         headers = {"content_length": str(len(body)), **headers}
-        lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
+        lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items() if v)
         self.writer.write(f"HTTP/1.1 {status} OK\r\n{lines}\r\n".encode() + body)
 
     def reset(self) -> None:
@@ -156,13 +159,16 @@ class RawServer:
     Attributes:
         requests: What the steps have begun with, in order.
         steps: Those to come.
+        tasks: One for each connection.
+        other_port: See `Connection`.
     """
 
     def __init__(self, *steps: Step, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Connection] = []
         self.steps = list(steps)
+        self.other_port = 0
         self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     @property
     def charged(self) -> int:
@@ -182,16 +188,16 @@ class RawServer:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self.tasks:
+            await asyncio.wait(self.tasks)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.tasks.add(task)
         begin = b""
         try:
             while not (reader.at_eof() or writer.is_closing()):
@@ -199,10 +205,11 @@ class RawServer:
                     begin = await reader.readexactly(1)
                 step = self.steps.pop(0) if self.steps else good
                 connection = Connection(reader, writer, begin)
+                connection.other_port = self.other_port
                 self.requests.append(connection)
                 await step(connection)
         except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             pass
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             writer.close()

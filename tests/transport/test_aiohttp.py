@@ -138,8 +138,12 @@ async def test_gzip() -> None:
     step = says(gzip.compress(GOOD), content_encoding="gzip")
     async with served(step) as (_, images):
         assert await (await images.generate("a fox")).data[0].read() == b"image"
-    error = await fails(*[says(b"no gzip", content_encoding="gzip")] * 2)
-    assert isinstance(error, AmbiguousError)
+    error = await fails(says(b"no gzip", content_encoding="gzip"))
+    assert isinstance(error, ProtocolError)
+    assert "cannot be unpacked: 400, message: Can not decode content-encoding: gzip" in str(error)
+    assert [(a.outcome, a.status) for a in error.attempts] == [("unusable", 200)]
+    error = await fails(*[says(b"no gzip", 500, content_encoding="gzip")] * 3)
+    assert isinstance(error, ServerError)
 
 
 async def test_signed_urls_are_kept() -> None:
@@ -357,11 +361,13 @@ async def test_truncated_body(step: Step) -> None:
 
 
 async def test_wrong_length() -> None:
-    """An answer that is longer than its length is no answer; its connection is not used again."""
+    """An answer that is longer than its length is no HTTP; its connection is not used again."""
     step = cut(GOOD, content_length=str(len(GOOD) - 5))
     async with served(step, good) as (_, images):
+        with pytest.raises(ProtocolError, match=r"is no valid HTTP: .*Bad status line") as caught:
+            await images.generate("a fox")
+        assert [a.outcome for a in caught.value.attempts] == ["unusable"]
         response = await images.generate("a fox")
-    assert [a.outcome for a in response.attempts] == ["ambiguous", "ok"]
     assert await response.data[0].read() == b"image"
 
 
@@ -496,6 +502,11 @@ async def _echo_garbage(connection: Connection) -> None:
     connection.answer(f"<p>{connection.headers['authorization']}</p>".encode())
 
 
+async def _echo_no_http(connection: Connection) -> None:
+    await connection.read()
+    connection.writer.write(f"HTTP {connection.headers['authorization']}\r\n\r\n".encode())
+
+
 async def _echo_items(connection: Connection) -> None:
     await connection.read()
     connection.answer(json.dumps({"data": [connection.headers["authorization"]]}).encode())
@@ -512,6 +523,7 @@ LEAKS: dict[str, tuple[Step, type[ImageSDKError]]] = {
     "500 echo": (_echo(500), ServerError),
     "200 echo": (_echo(200), ImageSDKError),
     "garbage echo": (_echo_garbage, ProtocolError),
+    "no HTTP echo": (_echo_no_http, ProtocolError),
     "items echo": (_echo_items, ProtocolError),
 }
 
