@@ -53,12 +53,13 @@ class ProgressSnapshot:
         waiting: Requests that were not sent yet.
         last_minute: Images that came in the last 60 seconds.
         limit: Images a minute that the limiter lets through now, None for any number.
-        limit_is_named: True if the server named that limit.
+        limit_is_named: True if it is another one than was configured, and the server named it.
         paused: Seconds until a pause is over that the server asked for, 0 without one.
         why: What the next request waits for, None if nothing.
         spent: What the images of this run cost, in the price list's unit; None if nobody knows a price.
         elapsed: Seconds since the run began.
-        left: Seconds until it ends, None if that cannot be known yet.
+        left: Seconds until it ends, None before a request has ended that tells how long they take.
+        at_least: Seconds until the limit lets the last request go.
     """
 
     images: int
@@ -74,6 +75,7 @@ class ProgressSnapshot:
     spent: float | None
     elapsed: float
     left: float | None
+    at_least: float
 
 
 class BatchProgress:
@@ -150,6 +152,7 @@ class BatchProgress:
         while self._arrived and self._arrived[0][0] <= now - _MINUTE:
             self._arrived_images -= self._arrived.popleft()[1]
         waiting = self._waiting()
+        at_least = forecast(waiting.images, waiting.jobs) if waiting.jobs else 0.0
         return ProgressSnapshot(
             images=self._images,
             total=self._total.images,
@@ -158,12 +161,14 @@ class BatchProgress:
             waiting=waiting.jobs,
             last_minute=self._arrived_images,
             limit=limiter.limit,
-            limit_is_named=limiter.limit is not None and limiter.adopted == limiter.limit,
+            limit_is_named=limiter.adopted is not None
+            and limiter.adopted == limiter.limit != limiter.images_per_minute,
             paused=limiter.paused,
             why=self._why(limiter, waiting),
             spent=self._spent,
             elapsed=now - self._begun_at,
-            left=self._left(now, limiter, forecast, waiting),
+            left=self._left(now, at_least, waiting),
+            at_least=at_least,
         )
 
     def _waiting(self) -> Total:
@@ -187,24 +192,22 @@ class BatchProgress:
         full = len(self._in_flight) >= self._concurrency
         return "concurrency" if full or limiter.queued else None
 
-    def _left(
-        self, now: float, limiter: LimiterSnapshot, forecast: Forecast, waiting: Total
-    ) -> float | None:
+    def _left(self, now: float, at_least: float, waiting: Total) -> float | None:
         """Return the seconds until the last request has ended."""
+        if not waiting.jobs and not self._in_flight:
+            return 0.0
+        if not self._took:
+            return None
         ages = [now - at for at, _ in self._in_flight.values()]
-        # Before the first has ended, nothing is known but that it takes longer than this.
-        took = sorted(self._took) or [max(ages, default=0.0)]
+        took = sorted(self._took)
         typical = sum(took) / len(took)
         # The fast ones end first: those that already take longer than they did count, too.
         late = [age for age in ages if age > typical]
         typical = (sum(took) + sum(late)) / (len(took) + len(late))
         slow = took[int(_SLOW * (len(took) - 1))]
         if not waiting.jobs:
-            return max([0.0, *(slow - age for age in ages)])
-        if not self._took and limiter.limit is None:
-            return None
+            return max(0.0, *(slow - age for age in ages))
         # Work that is left, in seconds of one slot; when the last request finds a slot, the others
         # are half done.
         work = waiting.jobs * typical + sum(max(0.0, typical - age) for age in ages)
-        slots = work / self._concurrency - typical / 2
-        return max(0.0, slots, forecast(waiting.images, waiting.jobs)) + slow
+        return max(0.0, work / self._concurrency - typical / 2, at_least) + slow

@@ -15,7 +15,8 @@ from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.source import open_source
 from imagesdk.batch.worker import Worker
 from imagesdk.cli import EXIT_CODES
-from imagesdk.cli.render import BatchView, Console
+from imagesdk.cli.batch_view import BatchView
+from imagesdk.cli.render import Console
 from imagesdk.cli.sessions import open_session
 from imagesdk.client.session import rules_of
 from imagesdk.errors import ConfigurationError
@@ -42,7 +43,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     records: list[Record] = []
     async with open_session(arguments) as session:
         worker = Worker(session, out)
-        with BatchView(console, worker.snapshot) as view:
+        with BatchView(console, worker, concurrency=arguments.concurrency) as view:
 
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
                 if len(records) <= _TABLE_ROWS:
@@ -58,6 +59,7 @@ async def _run(arguments: argparse.Namespace) -> int:
                 concurrency=arguments.concurrency,
                 in_doubt=arguments.in_doubt,
                 on_begin=view.begin,
+                on_start=view.start,
                 on_record=on_record,
             )
     if not arguments.json and len(records) <= _TABLE_ROWS:

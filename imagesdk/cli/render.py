@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
 
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.records import Record
-from imagesdk.limiters.base import LimiterSnapshot
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-__all__ = ("BatchView", "Console")
+__all__ = ("Console", "has_rich", "shortened")
 
 _PROMPT_CHARS = 44
+_ERROR_CHARS = 140
+"""The manifest has all of it."""
 _WIDE_CHARS = 140
 _COLUMNS = ("id", "what", "prompt", "image", "file or error")
+_NARROW = ("id", "image", "file or error")
 
 
 class Console:
@@ -37,7 +33,7 @@ class Console:
         """Print what was made, and where, on standard output."""
         rows = [row for record in records for row in _rows(record)]
         title = f"made in {out}{os.sep}"
-        if not _has_rich():
+        if not has_rich():
             print(title)
             for row in (_COLUMNS, *rows):
                 print("  ".join(row))
@@ -52,109 +48,39 @@ class Console:
             width=None if sys.stdout.isatty() else _WIDE_CHARS, markup=False, emoji=False
         )
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        shown = [name for name in _COLUMNS if name != "prompt" or console.width >= _WIDE_CHARS]
-        for name in shown:
-            table.add_column(name, overflow="fold")
+        names = _COLUMNS if console.width >= _WIDE_CHARS else _NARROW
+        for (
+            name
+        ) in names:  # the names of files are to be copied: they get what is left, and are whole
+            table.add_column(name, no_wrap=name == "image", overflow="fold")
         for row in rows:
-            table.add_row(
-                *(cell for name, cell in zip(_COLUMNS, row, strict=True) if name in shown)
-            )
+            cells = dict(zip(_COLUMNS, row, strict=True))
+            cells["id"] = shortened(cells["id"], console.width // 4)
+            table.add_row(*(cells[name] for name in names))
         console.print(table)
 
 
 def _rows(record: Record) -> list[tuple[str, str, str, str, str]]:
     prompt = str(record.params.get("prompt", record.params.get("image", "")))
-    if len(prompt) > _PROMPT_CHARS:
-        prompt = f"{prompt[: _PROMPT_CHARS - 1]}…"
-    first = (record.custom_id, record.endpoint, prompt)
+    first = (record.custom_id, record.endpoint, shortened(prompt, _PROMPT_CHARS))
     cells = [
         (f"{i['width']}x{i['height']} {i['bytes'] / 1024:,.0f} KiB", str(i["file"]))
         for i in record.images
     ]
     if record.error is not None:
-        cells.append((record.status, f"{record.error['type']}: {record.error['message']}"))
+        said = f"{record.error['type']}: {record.error['message']}"
+        cells.append((record.status, shortened(said, _ERROR_CHARS)))
     return [(*(first if index == 0 else ("", "", "")), *cell) for index, cell in enumerate(cells)]
 
 
-class BatchView:
-    """A progress bar over the images of a batch; plain lines without a terminal.
-
-    Args:
-        console: Where plain lines go.
-        snapshot: Tells why the next request waits.
-    """
-
-    def __init__(self, console: Console, snapshot: Callable[[], LimiterSnapshot]) -> None:
-        self._console = console
-        self._total = 0
-        self._snapshot = snapshot
-        self._images = 0
-        self._failed = 0
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        if _has_rich() and sys.stderr.isatty():
-            self._progress = _make_progress()
-            self._progress.start()
-            self._task = self._progress.add_task("images", total=None, why="")
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def begin(self, total: Total) -> None:
-        """Show how many images are asked for."""
-        self._total = total.images
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, total=total.images)
-
-    def add(self, record: Record, *, is_new: bool = True) -> None:
-        """Show that a request has ended; without a terminal, only if that is new."""
-        self._images += len(record.images)
-        self._failed += record.status != "done"
-        why = _why(self._snapshot())
-        failed = f", {self._failed} failed" if self._failed else ""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self._images, why=f"{why}{failed}")
-        elif is_new:
-            self._console.say(
-                f"{self._images}/{self._total} images{failed}: {record.custom_id} "
-                f"{record.status}{f' ({why})' if why else ''}"
-            )
+def shortened(text: str, most: int) -> str:
+    """Return *text* in one line of *most* characters at most."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def _why(state: LimiterSnapshot) -> str:
-    """Say why requests wait."""
-    if state.paused:
-        return f"the server asked to pause, {state.paused:.0f} s left"
-    if state.queued and state.limit is not None:
-        named = " that the server named" if state.adopted == state.limit else ""
-        return f"{state.queued} wait for the limit of {state.limit:g} a minute{named}"
-    return ""
-
-
-def _make_progress() -> Progress:
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns: Any = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[why]}"),
-    )
-    return Progress(*columns, console=RichConsole(stderr=True, no_color="NO_COLOR" in os.environ))
-
-
-def _has_rich() -> bool:
+def has_rich() -> bool:
+    """Return whether rich is installed."""
     try:
         import rich  # noqa: F401
     except ImportError:

@@ -208,7 +208,7 @@ def test_batch_that_cannot_save_is_exit_code_1(
     (out / "a-1.png" / "in the way").mkdir(parents=True)
     code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
     assert code == EXIT_CODES["failed"]
-    line, note = capsys.readouterr().err.splitlines()
+    line, note = capsys.readouterr().err.splitlines()[-2:]
     assert line.startswith("imagesdk: ")
     assert "a-1.png" in line
     assert note == f"  0 images were saved now in {out}; run it again once that is put right"

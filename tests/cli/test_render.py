@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.records import Record
 from imagesdk.cli.main import main
-from imagesdk.cli.render import BatchView, Console
+from imagesdk.cli.render import Console
 from imagesdk.limiters.base import LimiterSnapshot
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -145,77 +144,7 @@ def test_a_narrow_terminal_leaves_the_prompt_out(monkeypatch: pytest.MonkeyPatch
     text = terminal.getvalue()
     assert all(len(re.sub(r"\x1b\[[\d;]*m", "", line)) <= 60 for line in text.splitlines())
     assert "a fox" not in text
-    assert text.count("x") >= 140
-
-
-# Progress -----------------------------------------------------------------------------------------
-
-
-def test_without_a_terminal_each_job_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Plain lines tell how far it is, what has failed, and why requests wait."""
-    state = snapshot()
-    with BatchView(Console(), lambda: state) as view:
-        view.begin(Total(0, 5))
-        view.add(record("a", 2))
-        state = snapshot(queued=3)
-        view.add(failed("no"))
-        state = snapshot(queued=3, paused=12.4)
-        view.add(record("b"))
-        state = snapshot(images_per_minute=None, limit=None, queued=1)
-        view.add(record("c"))
-        state = snapshot(limit=5.0, adopted=5.0, queued=2)
-        view.add(record("d"))
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == [
-        "2/5 images: a done",
-        "2/5 images, 1 failed: bad failed (3 wait for the limit of 50 a minute)",
-        "3/5 images, 1 failed: b done (the server asked to pause, 12 s left)",
-        "4/5 images, 1 failed: c done",
-        "5/5 images, 1 failed: d done (2 wait for the limit of 5 a minute that the server named)",
-    ]
-
-
-def test_in_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar counts images, failures and what requests wait for."""
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "120")
-    with BatchView(Console(), lambda: snapshot(queued=2)) as view:
-        view.begin(Total(0, 3))
-        view.add(record("a", 2))
-        view.add(failed("no"))
-    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", terminal.getvalue())
-    assert "━" in text
-    assert "2/3" in text
-    assert "2 wait for the limit of 50 a minute, 1 failed" in text
-
-
-def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without rich even a terminal gets plain lines."""
-    terminal = Terminal()
-    monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with BatchView(Console(), snapshot) as view:
-        view.begin(Total(0, 1))
-        view.add(record("a"))
-    assert terminal.getvalue() == "1/1 images: a done\n"
-
-
-def test_an_error_ends_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cursor is shown again when a batch ends with an error."""
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm-256color")
-
-    def stop() -> None:
-        with BatchView(Console(), snapshot):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stop()
-    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
+    assert text.count("x") == 15 + 70  # the id is cut, the name of the file is not
 
 
 def test_without_rich_a_batch_prints_a_plain_table(
@@ -243,42 +172,3 @@ def test_a_batch_in_a_pipe_has_no_colours(
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert "a [blocked] thing" in captured.out
-
-
-def in_terminal(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Run a program in a pseudo-terminal; return its exit code and all that it wrote."""
-    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
-    ) as process:
-        os.close(theirs)
-        written = bytearray()
-        try:
-            while piece := os.read(ours, 4096):
-                written += piece
-        except OSError:  # Linux: nobody has the other side open any more
-            pass
-        finally:
-            os.close(ours)
-    return process.returncode, written.decode()
-
-
-@pytest.mark.parametrize("plain", [False, True], ids=["colours", "NO_COLOR"])
-def test_a_batch_in_a_terminal(
-    prompts: Callable[..., Path],
-    program: tuple[str, ...],
-    environment: Callable[..., dict[str, str]],
-    tmp_path: Path,
-    plain: bool,  # noqa: FBT001 - a parameter of the test
-) -> None:
-    """A terminal sees a bar with a count, in colours unless NO_COLOR is set, and then the table."""
-    arguments = ["batch", "run", str(prompts(*LINES)), "--out", str(tmp_path / "out")]
-    variables = {"TERM": "xterm-256color", "COLUMNS": "150"} | ({"NO_COLOR": "1"} if plain else {})
-    code, text = in_terminal([*program, *arguments, "--emulator"], environment(**variables))
-    assert code == 3, text
-    assert "━" in text
-    assert "2/3" in text
-    assert "1 failed" in text
-    assert "first-2.png" in text
-    assert bool(COLOR.search(text)) is not plain
