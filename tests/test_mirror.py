@@ -27,6 +27,7 @@ ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typ
 # More than one file about one module.
 FURTHER = {
     "batch/test_runner_again.py": "batch/runner.py",
+    "batch/test_runner_ends.py": "batch/runner.py",
     "client/test_throttling.py": "client/_pipeline.py",
     "emulator/test_painter_edits.py": "emulator/painter.py",
     "limiters/test_local_pauses.py": "limiters/local.py",

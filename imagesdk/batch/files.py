@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +21,16 @@ from typing import Any
 
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, probe, sniff
 
-__all__ = ("ARRIVING", "arrived", "describe", "in_place", "is_there", "place", "stems")
+__all__ = (
+    "ARRIVING",
+    "arrived",
+    "describe",
+    "free_bytes",
+    "in_place",
+    "is_there",
+    "place",
+    "stems",
+)
 
 ARRIVING = ".arriving"
 
@@ -76,6 +87,12 @@ def describe(out: Path, path: Path) -> dict[str, Any]:
         "bytes": size_bytes,
         "sha256": digest,
     }
+
+
+def free_bytes(out: Path) -> int:
+    """Return the room on the disk; a file system that does not know its size has any."""
+    usage = shutil.disk_usage(out)
+    return usage.free if usage.total else sys.maxsize
 
 
 def is_there(out: Path, images: Sequence[Mapping[str, Any]]) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -172,18 +172,27 @@ class Ledger:
         finally:
             await self._close()
 
-    async def load(self, jobs: Iterable[Job]) -> Total:
+    async def load(self, jobs: Iterable[Job], *, allow_changed: bool = False) -> Total:
         """Take the jobs of an input in: new ones are pending, the others stay what they are.
 
         All or none: *jobs* is read to its end first, in the ledger's thread.
 
+        Args:
+            jobs: Each with an id of its own.
+            allow_changed: Make a job pending again, under a new name, if it has images that were made from
+                another request.
+
         Raises:
             BatchError: Two jobs have one id, or one has images that were made from another request.
         """
-        return await self.do(lambda db: self._load(db, jobs))
+        return await self.do(lambda db: self._load(db, jobs, allow_changed))
+
+    async def total(self) -> Total:
+        """Return how many jobs the last input has."""
+        return await self.do(self._total)
 
     async def page(
-        self, states: Sequence[State], *, after: int = 0, limit: int = 256
+        self, states: Collection[State], *, after: int = 0, limit: int = 256
     ) -> list[Entry]:
         """Return the next jobs of the input in these states, from behind line *after*."""
         marks = ",".join("?" * len(states))
@@ -195,6 +204,17 @@ class Ledger:
             )
         )
 
+    async def spread(self, states: Collection[State], count: int) -> list[Entry]:
+        """Return so many jobs of the input in these states, evenly spread over all of them."""
+        marks = ",".join("?" * len(states))
+        chosen = (  # the first one of each of *count* parts, or all if there are fewer
+            "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY line) - 1 AS place, "  # noqa: S608 - marks are ?
+            f"count(*) OVER () AS total FROM jobs WHERE run = ? AND state IN ({marks})) "
+            "WHERE place = 0 OR place * ? / total > (place - 1) * ? / total"
+        )
+        values = (self._run, *states, count, count)
+        return await self.do(lambda db: select(db, f"id IN ({chosen}) ORDER BY line", values))
+
     async def started(self) -> list[Entry]:
         """Return what was in flight when the last run ended, of whatever input."""
         return await self.do(lambda db: select(db, "state = 'started'"))
@@ -203,6 +223,11 @@ class Ledger:
         """Note that a request is about to be sent."""
         sql = "UPDATE jobs SET state = 'started', idempotency_key = ? WHERE id = ?"
         await self.do(lambda db: db.execute(sql, (idempotency_key, entry.id)))
+
+    async def put_back(self, entry: Entry) -> None:
+        """Note that a request was not sent after all, or that nothing came of it."""
+        sql = "UPDATE jobs SET state = ?, idempotency_key = ? WHERE id = ?"
+        await self.do(lambda db: db.execute(sql, (entry.state, entry.idempotency_key, entry.id)))
 
     async def reset(self, entries: Iterable[Entry]) -> None:
         """Make jobs pending: what they brought is gone."""
@@ -350,7 +375,12 @@ class Ledger:
             lines = lines[self._manifest.write(lines) :]
         return results
 
-    def _load(self, db: sqlite3.Connection, jobs: Iterable[Job]) -> Total:
+    def _load(
+        self,
+        db: sqlite3.Connection,
+        jobs: Iterable[Job],
+        allow_changed: bool,  # noqa: FBT001 - see load
+    ) -> Total:
         run = self._run + 1
         first = self._count_images(db)
         for job in jobs:
@@ -369,11 +399,11 @@ class Ledger:
                     f"custom_id {job.custom_id!r} stands in line {line}, too; each needs its own",
                 )
             if key != job.key:
-                if saved:
+                if saved and not allow_changed:
                     raise line_error(
                         job.line,
                         f"{job.custom_id!r} was made {_from(job, params)} by an earlier run into "
-                        f"{self._out}; give it another id, or choose another --out",
+                        f"{self._out}; give it another id, or make it again: --allow-changed",
                     )
                 if state == "submitted":
                     raise line_error(
@@ -383,26 +413,30 @@ class Ledger:
                     )
                 db.execute(
                     "UPDATE jobs SET state = 'pending', endpoint = ?, params = ?, key = ?, "
-                    "images = ?, first = ? WHERE id = ?",
+                    "images = ?, first = ?, saved = 0, record = NULL, ended = NULL WHERE id = ?",
                     (*_request(job), images_asked(job.params), first, number),
                 )
+                if saved:  # the old files stay
+                    stem = f"{next(stems(job.custom_id))}-{job.key}"
+                    db.execute("UPDATE jobs SET stem = ? WHERE id = ?", (stem, number))
                 first += images_asked(job.params)
             db.execute(
                 "UPDATE jobs SET run = ?, line = ?, folder = ? WHERE id = ?",
-                (run, job.line, str(job.folder), number),
+                (run, job.line, os.path.abspath(job.folder), number),  # noqa: PTH100 - no link is to be followed
             )
-        total = db.execute(
-            "SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?", (run,)
-        )
         self._run = run
-        return Total(*total.fetchone())
+        return self._total(db)
+
+    def _total(self, db: sqlite3.Connection) -> Total:
+        sql = "SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?"
+        return Total(*db.execute(sql, (self._run,)).fetchone())
 
     def _add(self, db: sqlite3.Connection, job: Job, first: int, run: int = 0) -> None:
         fields = (
             job.custom_id,
             run,
             job.line,
-            str(job.folder),
+            os.path.abspath(job.folder),  # noqa: PTH100
             *_request(job),
             images_asked(job.params),
             first,

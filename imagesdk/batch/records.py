@@ -46,6 +46,8 @@ class Record:
             request that was split.
         error: type, message, status, code and may_be_billed; None for ``"done"``.
         finished_at: UTC, ISO 8601.
+        cost: What it cost, at most, in the currency of the price table; None without one.
+        prices: Version of that table.
     """
 
     custom_id: str
@@ -62,6 +64,8 @@ class Record:
     waited: float = 0.0
     error: Mapping[str, Any] | None
     finished_at: str
+    cost: float | None = None
+    prices: str | None = None
 
 
 def status_of(error: ImageSDKError | None, saved: int) -> Status:

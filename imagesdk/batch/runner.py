@@ -10,24 +10,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from imagesdk.batch.engine import Engine
-from imagesdk.batch.files import ARRIVING, arrived, is_there
+from imagesdk.batch.engine import Engine, Report
+from imagesdk.batch.files import ARRIVING, arrived, free_bytes, is_there
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Entry, Ledger, State, Total
+from imagesdk.batch.limits import Budget, Limits, Stop, disk_is_full
 from imagesdk.batch.records import Record
 from imagesdk.batch.worker import recover
-from imagesdk.errors import ConfigurationError, ImageSDKError, LedgerError
+from imagesdk.errors import BatchError, ConfigurationError, LedgerError
 
 __all__ = ("InDoubt", "Summary", "run_jobs")
 
 InDoubt = Literal["retry", "skip"]
+
+_ENDED: tuple[State, ...] = ("done", "rejected", "submitted", "in_doubt")
 
 
 @attrs.define(kw_only=True)
@@ -45,8 +48,9 @@ class Summary:
         submitted: Jobs that are in a batch of the server's; `imagesdk.batch.provider.fetch` brings them.
         resent: Jobs that may have been billed in an earlier run, and were sent again.
         resent_images: Images that those asked for: so many may have been billed twice.
-        left: Jobs that were not begun, because the run was ended early.
-        stopped: Why it was; None if it was not.
+        left: Jobs that were not begun, because the run was ended early, or was a sample.
+        cost: What the run cost, at most; None without a price table.
+        stopped: Why it was ended early; None if it was not.
     """
 
     skipped: int = 0
@@ -60,38 +64,56 @@ class Summary:
     resent: int = 0
     resent_images: int = 0
     left: int = 0
-    stopped: ImageSDKError | None = None
+    cost: float | None = None
+    stopped: Stop | None = None
 
 
 async def run_jobs(
     engine: Engine,
-    jobs: Iterable[Job],
+    jobs: Iterable[Job] | None,
     out: Path,
     *,
     concurrency: int = 16,
     in_doubt: InDoubt = "retry",
+    allow_changed: bool = False,
+    sample: int | None = None,
+    only: Collection[State] | None = None,
+    limits: Limits | None = None,
+    stop: asyncio.Event | None = None,
     on_begin: Callable[[Total], None] = lambda _total: None,
     on_start: Callable[[Job], None] = lambda _job: None,
     on_record: Callable[[Record, bool], None] = lambda _record, _is_new: None,
+    on_stop: Callable[[Stop], None] = lambda _stop: None,
 ) -> Summary:
     """Run *jobs* and save what they bring into *out*.
 
     Args:
         engine: Does the jobs: a `imagesdk.batch.worker.Worker`, to do them in this event loop.
-        jobs: From `imagesdk.batch.jobs.read_jobs`. They are read to the end, in a thread, before
-            anything is sent, and none is held in memory: the ledger has them.
+        jobs: From `imagesdk.batch.source.open_source`. They are read to the end, in a thread, before
+            anything is sent, and none is held in memory: the ledger has them. None for those of the last run.
         out: Folder for images, ledger and manifest on a local disk; made if need be.
         concurrency: Most requests in flight.
         in_doubt: What to do with jobs that an earlier run sent without hearing of their end, so that they
             may have been billed: ``"retry"`` sends them again with the same Idempotency-Key,
             ``"skip"`` leaves them.
+        allow_changed: Make a job again whose images were made with other parameters, or from another
+            picture; the old files stay. False refuses the whole input.
+        only: Do the jobs in these states. None for ``"pending"`` and ``"failed"``, and what *in_doubt* says.
+        sample: Do so many jobs, spread over all that are to be done, and leave the rest.
+        limits: What ends the run early. None for nothing but an error that every job would meet (a wrong
+            key, no credit), or a disk that is full.
+        stop: Setting it ends the run early.
         on_begin: Called once the jobs are counted.
         on_start: Called when a request is about to be sent: its wait for the limit is over.
         on_record: Called with each record, and whether it is new or from an earlier run.
+        on_stop: Called when the run is to end early.
 
     Returns:
-        What was done. Failed jobs are counted, not raised. An error that every job would meet (a wrong
-        key, no credit) ends the run: what is in flight is finished first.
+        What was done. Failed jobs are counted, not raised. A run that ends early begins nothing any more, and
+        waits for what is in flight, which is paid for; jobs that only waited for the limit are left.
+        One that waits for the end of a pause after a 429, or before it is tried again, is left then.
+
+        Cancelling ends the run at once: what is in flight is in doubt, and the ledger says so.
 
     Raises:
         BatchError: A job cannot be used, or was done with other parameters; nothing was sent.
@@ -102,14 +124,33 @@ async def run_jobs(
         raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
     if in_doubt not in ("retry", "skip"):
         raise ConfigurationError(f"in_doubt is {in_doubt!r}; it must be 'retry' or 'skip'")
+    if sample is not None and sample < 1:
+        raise ConfigurationError(f"sample is {sample!r}; it must be 1 or more")
+    states = only or ("pending", "failed", *(("in_doubt",) if in_doubt == "retry" else ()))
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     async with Ledger(out) as ledger:
-        run = _Run(engine=engine, out=out, ledger=ledger, on_start=on_start, on_record=on_record)
+        run = _Run(
+            engine=engine,
+            out=out,
+            ledger=ledger,
+            states=states,
+            budget=Budget(limits=limits or Limits()),
+            on_start=on_start,
+            on_record=on_record,
+            on_stop=on_stop,
+        )
         await run.recover()
-        total = await ledger.load(jobs)
+        if jobs is None:
+            total = await ledger.total()
+        else:
+            total = await ledger.load(jobs, allow_changed=allow_changed)
         on_begin(total)
-        await run.look_back(in_doubt)
-        await run.work(concurrency, in_doubt)
+        await run.look_back()
+        try:
+            await run.work(concurrency, sample, stop)
+        except asyncio.CancelledError:
+            await _undisturbed(run.recover())
+            raise
         with suppress(OSError):  # what is still in it is for the next run
             await asyncio.to_thread((out / ARRIVING).rmdir)
     summary = run.summary
@@ -120,7 +161,25 @@ async def run_jobs(
         raise run.failure
     begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt
     summary.left = total.jobs - begun - summary.submitted
+    if run.budget.limits.prices is not None:
+        summary.cost = round(run.budget.cost, 6)
     return summary
+
+
+async def _undisturbed(work: Coroutine[None, None, None]) -> None:
+    """Do *work* to its end, although the task is cancelled, perhaps once more; what fails is left."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError, OSError, LedgerError):
+            await asyncio.shield(task)
+
+
+@attrs.define(eq=False)
+class _Flight:
+    """A job that the engine does."""
+
+    doing: asyncio.Task[Report]
+    is_sent: bool = False
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -130,13 +189,19 @@ class _Run:
     engine: Engine
     out: Path
     ledger: Ledger
+    states: Collection[State]
+    budget: Budget
     on_start: Callable[[Job], None]
     on_record: Callable[[Record, bool], None]
+    on_stop: Callable[[Stop], None]
     summary: Summary = attrs.field(factory=Summary)
     failure: OSError | LedgerError | None = None
     _next: deque[Entry] = attrs.field(factory=deque[Entry], init=False)
     _after: int = attrs.field(default=0, init=False)
+    _more: bool = attrs.field(default=True, init=False)
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _news: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _flights: set[_Flight] = attrs.field(factory=set["_Flight"], init=False)
 
     async def recover(self) -> None:
         """Find what arrived of the requests that were in flight when the last run ended."""
@@ -146,12 +211,10 @@ class _Run:
             self.summary.recovered += record.status == "done"
             await self.ledger.finish(entry, record)
 
-    async def look_back(self, in_doubt: InDoubt) -> None:
+    async def look_back(self) -> None:
         """Tell what earlier runs did; what they did and is no longer there is to be done again."""
-        states: list[State] = ["done", "rejected", "submitted"]
-        if in_doubt == "skip":
-            states.append("in_doubt")
         after = 0
+        states = [state for state in _ENDED if state not in self.states]
         while page := await self.ledger.page(states, after=after):
             after = page[-1].job.line
             gone = await asyncio.to_thread(_gone, self.out, page)
@@ -166,57 +229,140 @@ class _Run:
                     self.summary.in_doubt += entry.state == "in_doubt"
                     self.on_record(entry.record, False)  # noqa: FBT003 - the callback's own
 
-    async def work(self, concurrency: int, in_doubt: InDoubt) -> None:
+    async def work(self, concurrency: int, sample: int | None, stop: asyncio.Event | None) -> None:
         """Do what is left, *concurrency* requests side by side."""
-        states: list[State] = ["pending", "failed"]
-        if in_doubt == "retry":
-            states.append("in_doubt")
+        if sample is not None:
+            self._next += await self.ledger.spread(self.states, sample)
+            self._more = False
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._watch(stop), asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
-                    group.create_task(self._worker(states))
+                    group.create_task(self._worker())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _worker(self, states: Sequence[State]) -> None:
+    @asynccontextmanager
+    async def _watch(self, stop: asyncio.Event | None) -> AsyncIterator[None]:
+        """End the run when its deadline has come, or when *stop* is set."""
+
+        async def wait_for(event: asyncio.Event) -> None:
+            await event.wait()
+            self._end(Stop(reason="asked", message="the run was asked to end"))
+
+        seconds = self.budget.limits.deadline
+        late = Stop(
+            reason="deadline", message=f"the deadline, {seconds} s after the begin, has come"
+        )
+        loop = asyncio.get_running_loop()
+        timer = None if seconds is None else loop.call_later(seconds, self._end, late)
+        watcher = None if stop is None else asyncio.create_task(wait_for(stop))
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.wait([watcher])
+
+    def _end(self, stop: Stop) -> None:
+        """Begin nothing any more, and let go what has not been sent."""
+        if self.summary.stopped is None:
+            self.summary.stopped = stop
+            self.on_stop(stop)
+            for flight in self._flights:
+                if not flight.is_sent:
+                    flight.doing.cancel()
+        self._news.set()
+
+    async def _worker(self) -> None:
         """Do one job after the other, until there is none or the run is to end."""
         try:
-            while (entry := await self._take(states)) is not None:
+            while (entry := await self._take()) is not None:
                 await self._do(entry)
         except (OSError, LedgerError) as error:  # the others finish what is paid for
             self.failure = self.failure or error
+            self._end(Stop(reason="disk", message=str(error)))
 
-    async def _take(self, states: Sequence[State]) -> Entry | None:
+    async def _take(self) -> Entry | None:
+        """Return the next job, once it fits into the budget beside those in flight; None at the end."""
         async with self._turn:
-            if not self._next:
-                self._next += await self.ledger.page(states, after=self._after)
+            if not self._next and self._more:
+                self._next += await self.ledger.page(self.states, after=self._after)
+                self._more = bool(self._next)
                 if self._next:
                     self._after = self._next[-1].job.line
-            if not self._next or self.summary.stopped is not None or self.failure is not None:
-                return None
-            return self._next.popleft()
+            while self._next and self.summary.stopped is None:
+                free = await asyncio.to_thread(free_bytes, self.out)
+                self._news.clear()
+                lacking = self.budget.lacks(self._next[0], free)
+                if lacking is None:
+                    entry = self._next.popleft()
+                    self.budget.reserve(entry)
+                    return entry
+                if not self.budget.in_flight:
+                    if lacking.reason == "disk":
+                        raise disk_is_full(lacking, self.out)
+                    self._end(lacking)
+                else:
+                    await self._news.wait()
+        return None
 
     async def _do(self, entry: Entry) -> None:
         """Let the engine do a job, and keep the books."""
         in_doubt = entry.state == "in_doubt"
         key = (entry.idempotency_key if in_doubt else None) or secrets.token_hex(16)
-        entry = attrs.evolve(entry, idempotency_key=key)
-        sent = False
+        keyed = attrs.evolve(entry, idempotency_key=key)
 
         async def before_send() -> None:
-            nonlocal sent
-            await self.ledger.start(entry, key)
-            if not sent:
-                sent = True
+            if self.summary.stopped is not None:
+                raise BatchError("the run was ended before this was sent")
+            is_first, flight.is_sent = not flight.is_sent, True
+            await self.ledger.start(keyed, key)
+            if is_first:
                 self.on_start(entry.job)
 
-        report = await self.engine.do(entry, before_send)
-        if in_doubt and sent:
-            self.summary.resent += 1
-            self.summary.resent_images += entry.images
-        self.summary.stopped = self.summary.stopped or report.stop
-        await self.ledger.finish(entry, report.record)
-        self._count(report.record)
+        flight = _Flight(asyncio.ensure_future(self.engine.do(keyed, before_send)))
+        report = await self._wait_for(flight, keyed)
+        if report is None:
+            self.budget.release(entry)
+            if flight.is_sent:
+                await self.ledger.put_back(entry)
+        else:
+            if in_doubt and flight.is_sent:
+                self.summary.resent += 1
+                self.summary.resent_images += entry.images
+            record = self.budget.settle(entry, report.record)
+            await self.ledger.finish(entry, record)
+            self._count(record)
+            self._judge(report)
+        self._news.set()
+
+    async def _wait_for(self, flight: _Flight, entry: Entry) -> Report | None:
+        """Return what became of a job; None if it was let go, and nothing was sent that may be billed."""
+        self._flights.add(flight)
+        try:
+            return await flight.doing
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # it is not the flight alone that was cancelled
+                raise
+            return None
+        except LedgerError:
+            raise
+        except BatchError as error:  # of before_send, perhaps after an attempt that failed
+            if not error.may_be_billed:
+                return None
+            return Report(record=await asyncio.to_thread(recover, self.out, entry, {}))
+        finally:
+            self._flights.discard(flight)
+
+    def _judge(self, report: Report) -> None:
+        """End the run if there is reason to."""
+        if report.stop is not None:
+            self._end(Stop(reason="refused", message=str(report.stop), error=report.stop))
+        elif (stop := self.budget.verdict()) is not None:
+            self._end(stop)
 
     def _count(self, record: Record) -> None:
         self.summary.images += len(record.images)

@@ -19,8 +19,8 @@ from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
     AuthenticationError,
+    BatchError,
     ImageSDKError,
-    LedgerError,
     PartialResultError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -75,7 +75,7 @@ class Worker:
         ) as outcomes:
             outcome = await anext(outcomes)
         elapsed = loop.time() - begun_at
-        if isinstance(outcome.error, LedgerError):
+        if isinstance(outcome.error, BatchError):  # of before_send
             raise outcome.error
         return Report(
             record=await self._save(entry, outcome, elapsed),

@@ -90,7 +90,7 @@ def _sentence(summary: Summary, out: Path) -> str:
             f"{summary.submitted} are in batches at the server (imagesdk batch fetch {out})"
         )
     if summary.stopped is not None:
-        parts.append(f"stopped, {summary.left} not begun: {summary.stopped}")
+        parts.append(f"stopped, {summary.left} not begun: {summary.stopped.message}")
     return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
 
 

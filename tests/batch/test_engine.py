@@ -85,7 +85,8 @@ async def test_a_report_may_end_the_run(tmp_path: Path) -> None:
     error = AuthenticationError("no", status=401)
     engine = OwnEngine(tmp_path, lambda entry: Report(record=record_of(entry), stop=error))
     summary = await run_jobs(engine, prompts(*"abc"), tmp_path, concurrency=1)
-    assert summary.stopped is error
+    assert summary.stopped is not None
+    assert summary.stopped.error is error
     assert (summary.failed, summary.left) == (1, 2)
 
 

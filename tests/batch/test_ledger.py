@@ -21,6 +21,9 @@ from imagesdk.errors import BatchError, LedgerError
 STATES: tuple[State, ...] = get_args(State)
 
 
+HERE = Path("here").absolute()
+
+
 def jobs_of(*lines: dict[str, Any]) -> list[Job]:
     """Read jobs from lines."""
     return list(read_jobs(map(json.dumps, lines), Path("here")))
@@ -57,12 +60,13 @@ async def states(ledger: Ledger) -> dict[str, State]:
 async def test_jobs_come_back_as_they_were_read(tmp_path: Path) -> None:
     """A job that comes out of the ledger is the one that went in."""
     jobs = jobs_of(
-        {"id": "ä\0", "prompt": "a", "n": 3, "seed": 7}, {"id": "b", "prompt": "b", "size": "1x1"}
+        {"id": "ä\0", "prompt": "a", "n": 3, "seed": 7},
+        {"id": "b", "prompt": "b", "size": "1x1"},
     )
     async with Ledger(tmp_path) as ledger:
         assert await ledger.load(jobs) == Total(2, 4)
         entries = await ledger.page(["pending"])
-    assert [entry.job for entry in entries] == jobs
+    assert [entry.job for entry in entries] == [attrs.evolve(job, folder=HERE) for job in jobs]
     assert [(entry.images, entry.first) for entry in entries] == [(3, 0), (1, 3)]
     assert entries[1].job.request.size == "1x1"
 

@@ -316,7 +316,9 @@ async def test_an_error_that_every_job_would_meet_ends_the_run(
     """After a wrong key or an empty account nothing more is sent; the summary says why."""
     script = [image_answer(), answer]
     summary, records, transport = await play(script, prompts(*"abcdef"), tmp_path)
-    assert isinstance(summary.stopped, kind)
+    assert summary.stopped is not None
+    assert summary.stopped.reason == "refused"
+    assert isinstance(summary.stopped.error, kind)
     assert (summary.done, summary.failed, summary.images) == (1, 1, 1)
     assert len(transport.requests) == 2
     assert [record.status for record in records] == ["done", "failed"]

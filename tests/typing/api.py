@@ -49,6 +49,7 @@ from imagesdk import (
 )
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, read_jobs
+from imagesdk.batch.limits import Stop
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
@@ -358,7 +359,7 @@ async def batches(images: ImageSession) -> None:
     engine: Engine = Worker(images, Path("out"))
     summary = await run_jobs(engine, jobs, Path("out"), concurrency=4, on_record=tell)
     assert_type(summary, Summary)
-    assert_type(summary.stopped, ImageSDKError | None)
+    assert_type(summary.stopped, Stop | None)
 
 
 async def emulated() -> None:
