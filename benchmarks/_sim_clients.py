@@ -92,9 +92,10 @@ class SimTransport:
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> AsyncGenerator[Reply, None]:
         """Carry one exchange; see `imagesdk.transport.base.Transport.send`."""
-        del credentials, connect_timeout
+        del credentials, connect_timeout, foreign
         segments = request.body.segments if request.body is not None else ()
         body = b"".join(segment for segment in segments if isinstance(segment, bytes))
 

@@ -1,14 +1,16 @@
 """Fetch images from the URLs that a server names.
 
-The key goes to base_url's own origin and nowhere else, redirects included. Only the download is ever
-repeated, never the generation that was paid for.
+The key goes to base_url's own origin and nowhere else, redirects included. A URL may be anything that
+a server says: each one, after a redirect too, must be http or https, and https if base_url is; what is
+not of base_url's origin is fetched from a public address only, see `imagesdk.transport.addresses`.
+Only the download is ever repeated, never the generation that was paid for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -39,6 +41,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({403, 404, 410})
 _LIFETIME = timedelta(hours=1)
 """URLs expire after an hour: https://platform.openai.com/docs/guides/images (2023)"""
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
+"""Images are compressed as they are."""
 _ATTEMPT_TIMEOUT = 120.0
 _LONGEST_PAUSE = 60.0
 """Seconds between two attempts; if the server asks for more, its refusal is raised."""
@@ -145,9 +149,13 @@ class Downloader:
     ) -> tuple[S, int]:
         """Get *url*, following a few redirects; each is checked like the first."""
         for _ in range(_MAX_REDIRECTS + 1):
-            request = WireRequest(method="GET", path=url, headers={"Accept": "image/*"}, body=None)
+            foreign = self._is_foreign(url)
+            request = WireRequest(method="GET", path=url, headers=_HEADERS, body=None)
             sending = self.transport.send(
-                request, credentials=self._credentials(url), progress=Progress()
+                request,
+                credentials=Hidden() if foreign else self.endpoint.credentials,
+                progress=Progress(),
+                foreign=foreign,
             )
             async with sending as reply:
                 location = reply.headers.get("location")
@@ -158,16 +166,22 @@ class Downloader:
             f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
         )
 
-    def _credentials(self, url: str) -> Mapping[str, str]:
+    def _is_foreign(self, url: str) -> bool:
+        """Tell whether *url* is of another origin than base_url.
+
+        Raises:
+            ProtocolError: It may not be fetched at all.
+        """
+        own = self.endpoint.origin
         try:
-            origin = origin_of(url)
+            scheme, host, _ = origin = origin_of(url)
         except ValueError:
-            origin = ("", "", 0)
-        if origin[0] not in ("http", "https") or not origin[1]:
-            raise ProtocolError(
-                f"the server named a URL that is not fetched: {_shown(url)}; it must be http or https"
-            )
-        return self.endpoint.credentials if origin == self.endpoint.origin else Hidden()
+            scheme, host, origin = "", "", None
+        if scheme not in ("http", "https") or not host:
+            raise _not_fetched(url, "it must be http or https")
+        if scheme == "http" and own[0] == "https":
+            raise _not_fetched(url, "it must be https, as base_url is")
+        return origin != own
 
     async def _content(
         self, url: str, reply: Reply, expires_at: datetime | None, new_sink: Callable[[], S]
@@ -193,6 +207,10 @@ class Downloader:
                 f"the image at {_shown(url)} has no bytes", status=reply.status, phase="receive"
             )
         return sink, size_bytes
+
+
+def _not_fetched(url: str, why: str) -> ProtocolError:
+    return ProtocolError(f"the server named a URL that is not fetched: {_shown(url)}; {why}")
 
 
 def _joined(base: str, url: str) -> str:

@@ -52,6 +52,7 @@ class SentRequest:
         credentials: Headers with secrets, as sent.
         body: All of it.
         at: Loop time in seconds.
+        foreign: A server named the URL, and it leads elsewhere.
     """
 
     method: str
@@ -60,6 +61,7 @@ class SentRequest:
     credentials: Mapping[str, str]
     body: bytes
     at: float
+    foreign: bool = False
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - JSON data
@@ -111,6 +113,7 @@ class ScriptedTransport:
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> AsyncGenerator[Reply, None]:
         """Play the next step; see `imagesdk.transport.base.Transport.send`."""
         del connect_timeout
@@ -122,6 +125,7 @@ class ScriptedTransport:
             credentials=credentials,
             body=await _read(request),
             at=loop.time(),
+            foreign=foreign,
         )
         self.requests.append(sent)
         step = self._next(sent)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import aiohttp
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.payload import Payload
@@ -35,6 +37,7 @@ from imagesdk.errors import (
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.multipart import MultipartBody, Source
 from imagesdk.protocol.refusals import redact
+from imagesdk.transport.addresses import may_be_fetched
 from imagesdk.transport.base import Progress
 
 __all__ = ("AiohttpTransport",)
@@ -44,6 +47,7 @@ _READ_BYTES = 64 * 1024
 _KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
 POST on a connection that has just died cannot be told from one that the server has taken."""
+_NewSocket: TypeAlias = Callable[[AddrInfoType], socket.socket]
 _SAID_CHARS = 300
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30.0)
 
@@ -57,9 +61,10 @@ class AiohttpTransport:
     """
 
     def __init__(self, client_session: aiohttp.ClientSession | None = None) -> None:
-        self._session = client_session
-        self._owned = client_session is None
-        self._closed = False
+        api_addresses: set[str] = set()
+        self._own = _Connections(_noting(api_addresses), client_session)
+        # Whoever lends a session decides where it connects to.
+        self._foreign = _Connections(_checking(api_addresses), client_session)
 
     def send(
         self,
@@ -68,19 +73,29 @@ class AiohttpTransport:
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> _Exchange:
         """Send one request; see `imagesdk.transport.base.Transport.send`."""
-        return _Exchange(self, request, credentials, progress, connect_timeout)
+        session = self._foreign if foreign else self._own
+        return _Exchange(session, request, credentials, progress, connect_timeout)
 
     async def aclose(self) -> None:
-        """Send nothing any more, and close the session, unless it was borrowed."""
-        self._closed = True
-        if self._owned and self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        """Send nothing any more, and close what is not borrowed."""
+        await self._own.aclose()
+        await self._foreign.aclose()
 
-    def open_session(self) -> aiohttp.ClientSession:
-        """Return the session, made at its first use.
+
+class _Connections:
+    """A session of aiohttp, borrowed or made at its first use."""
+
+    def __init__(self, new_socket: _NewSocket, borrowed: aiohttp.ClientSession | None) -> None:
+        self._new_socket = new_socket
+        self._session = borrowed
+        self._owned = borrowed is None
+        self._closed = False
+
+    def open(self) -> aiohttp.ClientSession:
+        """Return the session.
 
         Raises:
             ConfigurationError: The transport is closed.
@@ -88,20 +103,62 @@ class AiohttpTransport:
         if self._closed:
             raise ConfigurationError("the session is closed; a closed session sends nothing")
         if self._session is None:
-            self._session = _make_session()
+            self._session = _make_session(self._new_socket)
         return self._session
 
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._owned and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
 
-def _make_session() -> aiohttp.ClientSession:
+
+def _make_session(new_socket: _NewSocket) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         # The limiter bounds what is in flight, not the pool.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEPALIVE, socket_factory=new_socket
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=True,
         read_bufsize=_READ_BYTES,
         timeout=aiohttp.ClientTimeout(total=None),
     )
+
+
+def _noting(addresses: set[str]) -> _NewSocket:
+    """Return what makes sockets, and notes where they lead."""
+
+    def new_socket(info: AddrInfoType) -> socket.socket:
+        addresses.add(str(info[4][0]))
+        return socket.socket(*info[:3])
+
+    return new_socket
+
+
+def _checking(api_addresses: AbstractSet[str]) -> _NewSocket:
+    """Return what makes sockets to where an image may be fetched from.
+
+    It sees the address that will be connected to, however it was found: between a check and the
+    connection no name can be resolved anew.
+    """
+
+    def new_socket(info: AddrInfoType) -> socket.socket:
+        if not may_be_fetched(str(info[4][0]), api_addresses):
+            raise _PrivateAddressError
+        return socket.socket(*info[:3])
+
+    return new_socket
+
+
+class _PrivateAddressError(OSError):
+    """An image is where it may not be fetched from."""
+
+    def __str__(
+        self,
+    ) -> str:  # the same for all addresses: asyncio joins different ones into an OSError
+        return "a private address"
 
 
 def _exact_url(url: str) -> str | URL:
@@ -201,13 +258,13 @@ class _Exchange:
 
     def __init__(
         self,
-        transport: AiohttpTransport,
+        connections: _Connections,
         request: WireRequest,
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None,
     ) -> None:
-        self._transport = transport
+        self._connections = connections
         self._request = request
         self._credentials = credentials
         self._progress = progress
@@ -219,7 +276,7 @@ class _Exchange:
         self._body = None if request.body is None else _BodyPayload(request.body, progress)
 
     async def __aenter__(self) -> Self:
-        session = self._transport.open_session()
+        session = self._connections.open()
         request, body = self._request, self._body
         try:
             response = await session.request(
@@ -290,7 +347,7 @@ def _without_frames(error: Exception) -> None:
         behind = behind.__cause__
 
 
-def _ours(  # noqa: PLR0911 - a table
+def _ours(  # noqa: C901, PLR0911 - a table
     error: Exception, phase: Phase, where: str, status: int | None, said: str
 ) -> ImageSDKError:
     match error:
@@ -300,6 +357,11 @@ def _ours(  # noqa: PLR0911 - a table
             return RequestTimeoutError(f"no answer from {where} in time", phase=phase)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return ConnectError(f"the TLS connection to {where} cannot be trusted or made: {said}")
+        case aiohttp.ClientConnectorError(os_error=_PrivateAddressError()):
+            return ProtocolError(
+                f"the server named a URL that is not fetched: {where} is at a private address, "
+                "and the API is not"
+            )
         case aiohttp.ClientConnectorError():
             return ConnectError(f"no connection to {where}: {said}")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():

@@ -61,6 +61,7 @@ class Transport(Protocol):
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> AbstractAsyncContextManager[Reply]:
         """Send one request and receive the head of its answer; leaving the block releases the connection.
 
@@ -69,9 +70,12 @@ class Transport(Protocol):
             credentials: Headers that hold secrets: they are sent, and never shown or kept.
             progress: Moved on as the exchange goes.
             connect_timeout: Seconds to open the connection, None for the transport's own default.
+            foreign: A server named the URL, and it leads elsewhere: it may be asked for at a public
+                address only, unless the API itself is at a private one.
 
         Raises:
             TransportError: No answer arrived; its phase says how far the exchange came.
+            ProtocolError: The URL leads where a foreign one must not.
         """
         ...
 

@@ -47,18 +47,17 @@ def moved(location: str, status: int = 302) -> ScriptedAnswer:
 class Fetched:
     """What came of reading an image whose URL the server named."""
 
-    def __init__(self, url: str, *steps: Step, **options: Any) -> None:
+    def __init__(self, url: str, *steps: Step, base_url: str = BASE, **options: Any) -> None:
         self.events: list[Event] = []
         self.error: Any = None
         self.content = b""
         self.transport = ScriptedTransport(
             [ScriptedAnswer({"created": 1_700_000_000, "data": [{"url": url}]}), *steps]
         )
-        run(lambda: self._main(options))
+        run(lambda: self._main({"base_url": base_url, **options}))
 
     async def _main(self, options: dict[str, Any]) -> None:
         async with ImageSession(
-            base_url=BASE,
             api_key=KEY,
             transport=self.transport,
             on_event=self.events.append,
@@ -102,6 +101,7 @@ def test_key_goes_to_the_origin_only(url: str, asked: str, with_key: bool) -> No
     assert fetched.content == b"image"
     assert [(r.method, r.url) for r in fetched.gets] == [("GET", asked)]
     assert fetched.with_key == [with_key]
+    assert [request.foreign for request in fetched.gets] == [not with_key]
     downloaded = fetched.events[-1]
     assert isinstance(downloaded, Downloaded)
     assert (downloaded.size_bytes, downloaded.endpoint) == (5, "downloads")
@@ -121,6 +121,21 @@ def test_redirects(status: int) -> None:
         f"{BASE}/d",
     ]
     assert fetched.with_key == [True, True, False, True]
+    assert [request.foreign for request in fetched.gets] == [False, False, True, False]
+
+
+def test_https_stays_https() -> None:
+    """Where base_url is https, nothing is fetched over http, redirects included."""
+    secure = "https://server/v1"
+    assert Fetched("https://cdn/a.png", IMAGE, base_url=secure).content == b"image"
+    for fetched in (
+        Fetched("http://cdn/a.png", base_url=secure),
+        Fetched("http://server/a.png", base_url=secure),
+        Fetched("/a.png", moved("http://cdn/a.png?sig=secret"), base_url=secure),
+    ):
+        assert isinstance(fetched.error, ProtocolError)
+        assert "/a.png; it must be https, as base_url is" in str(fetched.error)
+        assert len(fetched.gets) <= 1
 
 
 def test_too_many_redirects() -> None:

@@ -66,8 +66,9 @@ class Slow:
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> AsyncGenerator[Reply, None]:
-        del request, credentials, connect_timeout
+        del request, credentials, connect_timeout, foreign
         progress.phase = "receive"
         self.open += 1
         try:

@@ -412,8 +412,9 @@ class Stuck:
         credentials: Mapping[str, str],
         progress: Progress,
         connect_timeout: float | None = None,
+        foreign: bool = False,
     ) -> AsyncIterator[Reply]:
-        del request, credentials, connect_timeout
+        del request, credentials, connect_timeout, foreign
         self.open += 1
         progress.phase = self.phase
         try:

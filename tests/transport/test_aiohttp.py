@@ -482,6 +482,91 @@ async def test_own_session_is_closed() -> None:
     await images.aclose()  # once more does no harm
 
 
+# Where images are ------------------------------------------------------------------------------
+
+
+def _image_at(url: str) -> Step:
+    return says(json.dumps({"data": [{"url": url}]}).encode())
+
+
+async def _fetch(transport: AiohttpTransport, url: str) -> bytes:
+    """Ask for what a server named, as a download does."""
+    request = WireRequest(method="GET", path=url, headers={}, body=None)
+    async with transport.send(request, credentials={}, progress=Progress(), foreign=True) as reply:
+        return bytes(await read_all(reply, 1000))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+async def test_private_addresses_are_not_fetched(host: str) -> None:
+    """A URL that a public server named leads to no private address, under whatever name."""
+    async with RawServer(says(b"secret")) as server:
+        transport = AiohttpTransport()
+        url = server.url.replace("127.0.0.1", host)
+        with pytest.raises(ProtocolError, match="is at a private address, and the API is not"):
+            await _fetch(transport, f"{url}/a.png?sig=x")
+        assert server.requests == []
+        await transport.aclose()
+
+
+async def test_metadata_are_not_fetched() -> None:
+    """Where clouds keep credentials nothing is fetched, not even for a server on this machine."""
+    async with served(_image_at("http://169.254.169.254/latest/meta-data/")) as (_, images):
+        response = await images.generate("a fox")
+        with pytest.raises(ProtocolError, match=r"169\.254.* is at a private address"):
+            await response.data[0].read()
+
+
+async def test_images_beside_a_local_server() -> None:
+    """A server at a private address may name another port of its network."""
+    async with RawServer(says(b"image")) as store:
+        url = f"{store.url}/a.png"
+        async with served(_image_at(url)) as (_, images):
+            assert await (await images.generate("a fox")).data[0].read() == b"image"
+    (request,) = store.requests
+    assert "authorization" not in request.headers
+
+
+async def test_redirect_to_a_private_address() -> None:
+    """A redirect is no way around."""
+    step = says(b"", 302, location="http://169.254.169.254/")
+    async with RawServer(step) as store, served(_image_at(f"{store.url}/a.png")) as (_, images):
+        response = await images.generate("a fox")
+        with pytest.raises(ProtocolError, match=r"169\.254.* is at a private address"):
+            await response.data[0].read()
+
+
+async def test_rebinding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the address that is connected to, however often a name changes what it says."""
+    answers = ["8.8.8.8", "127.0.0.1"]
+    connected: list[Any] = []
+    async with RawServer(says(b"secret")) as server:
+        port = int(server.url.rpartition(":")[2].partition("/")[0])
+        loop = asyncio.get_running_loop()
+
+        async def resolve(*_: Any, **__: Any) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+        async def connect(_: socket.socket, address: Any) -> None:
+            connected.append(address)
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        monkeypatch.setattr(loop, "sock_connect", connect)
+        for kind in (ConnectError, ProtocolError):
+            transport = AiohttpTransport()
+            with pytest.raises(kind):
+                await _fetch(transport, f"http://images.example:{port}/a.png")
+            await transport.aclose()
+        assert server.requests == []
+    assert connected == [("8.8.8.8", port)]
+
+
+async def test_a_borrowed_session_goes_where_its_owner_says() -> None:
+    """With a session of the caller's own, its connector decides what can be reached."""
+    async with RawServer(says(b"image")) as server, aiohttp.ClientSession() as http:
+        assert await _fetch(AiohttpTransport(http), server.url) == b"image"
+
+
 # Secrets -------------------------------------------------------------------------------------
 
 
