@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         ImageRequest,
         VariationRequest,
     )
+    from imagesdk.models.sizes import size_for
     from imagesdk.retry import RetryPolicy
 
 __all__ = (
@@ -101,6 +102,7 @@ __all__ = (
     "StreamIncompleteError",
     "TransportError",
     "VariationRequest",
+    "size_for",
 )
 
 _HOMES = {
@@ -122,6 +124,7 @@ _HOMES = {
     "RetryPolicy": "retry",
     "ServerProfile": "models.profiles",
     "VariationRequest": "models.requests",
+    "size_for": "models.sizes",
 }
 
 

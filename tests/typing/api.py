@@ -46,6 +46,7 @@ from imagesdk import (
     ServerProfile,
     TransportError,
     VariationRequest,
+    size_for,
 )
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, read_jobs
@@ -57,6 +58,16 @@ from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
 from imagesdk.models.profiles import profile_named
 from imagesdk.observability import combine, log_events, otel_events
+from imagesdk.prepare import (
+    Prepared,
+    mask_from_alpha,
+    mask_from_boxes,
+    mask_from_difference,
+    mask_from_luma,
+    resize,
+    square_png,
+    upright,
+)
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 PNG = b"\x89PNG"
@@ -382,6 +393,27 @@ def scripted() -> ImagesResponse:
 
     with virtual_time() as runner:
         return runner.run(main())
+
+
+def prepared() -> None:
+    """Prepare images, masks and sizes."""
+    small = resize(Path("a.jpg"), "640x480", fit="crop", format="webp", below_bytes=10_000)
+    assert_type(small, Prepared)
+    assert_type(small.data, bytes)
+    assert_type(small.changes, tuple[str, ...])
+    for result in (
+        resize(PNG, (4, 4), fit="pad", background="white", centre=(0, 0.5)),
+        resize(Pillow.new("L", (1, 1)), 4),
+        square_png(io.BytesIO(PNG), fit="pad", edge=4),
+        upright(("a.png", PNG, None), max_pixels=5),
+        mask_from_alpha("a.png", threshold=5, grow=-1),
+        mask_from_boxes("a.png", (0, 0, 1, 1), (1, 1, 2, 2), edit="outside"),
+        mask_from_difference("a.png", PNG),
+        mask_from_luma("a.png", small.data, edit="dark"),
+    ):
+        assert_type(result, Prepared)
+    assert_type(size_for("16:9", model="gpt-image-2", long_edge=1024), str)
+    assert_type(size_for((16, 9), pixels=5) + size_for(1.5), str)
 
 
 # What must be found -------------------------------------------------------------------------------
