@@ -16,7 +16,7 @@ from imagesdk.emulator.app import FILES_PATH, ImagesApp, RecordedRequest
 from imagesdk.emulator.batch_api import BatchApi
 from imagesdk.emulator.batches import BatchPlan
 from imagesdk.emulator.blobs import BlobStore
-from imagesdk.emulator.limits import SlidingWindow
+from imagesdk.emulator.limits import ImageLimit
 from imagesdk.emulator.service import ImageService
 
 __all__ = ("BLOCKED_MARKER", "EmulatorServer")
@@ -183,10 +183,10 @@ class EmulatorServer:
         host, port = self._bound
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def _new_limit(self) -> SlidingWindow | None:
+    def _new_limit(self) -> ImageLimit | None:
         """Return a limit that nothing counts against yet."""
         limit = self._images_per_minute
-        return None if limit is None else SlidingWindow(limit)
+        return None if limit is None else ImageLimit(limit)
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,7 +15,7 @@ from imagesdk.emulator._modes import shrunk
 from imagesdk.emulator.blobs import BlobStore
 from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job
-from imagesdk.emulator.limits import LimitModel, Overrun, format_wait, whole_ms
+from imagesdk.emulator.limits import ImageLimit, Overrun, format_wait, whole_ms
 from imagesdk.emulator.pictures import Picture, check_pictures, read_picture
 from imagesdk.emulator.refusals import (
     Refusal,
@@ -56,7 +56,7 @@ class ImageService:
         charged: Pictures delivered, which is what a real account would pay for.
     """
 
-    limit: LimitModel | None
+    limit: ImageLimit | None
     blobs: BlobStore
     clock: Callable[[], float]
     blocked_prompts: Iterable[str] = ()

@@ -14,7 +14,7 @@ from imagesdk.emulator import painter
 from imagesdk.emulator.blobs import BlobStore
 from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job
-from imagesdk.emulator.limits import SlidingWindow
+from imagesdk.emulator.limits import ImageLimit
 from imagesdk.emulator.refusals import Refusal
 from imagesdk.emulator.service import ImageService
 from imagesdk.emulator.spec import Endpoint
@@ -220,7 +220,7 @@ async def test_blocked_images(picture: Encode) -> None:
 
 async def test_refused_requests_cost_nothing(picture: Encode) -> None:
     """Pictures, then content policy, then the limit: what is refused early counts nowhere."""
-    limit = SlidingWindow(3)
+    limit = ImageLimit(3)
     service = _service(limit=limit, blocked_prompts=("gore",))
     broken = Job(endpoint=Endpoint.VARIATION, params={}, files=(_file(picture()[:40]),))
     assert (await _refusal(service, broken)).code == "invalid_image"
@@ -235,7 +235,7 @@ async def test_refused_requests_cost_nothing(picture: Encode) -> None:
 async def test_limit_refusals_say_how_long_to_wait() -> None:
     """A 429 has its wait in the text and in both headers, rounded up."""
     now = 0.0
-    service = _service(limit=SlidingWindow(1), clock=lambda: now)
+    service = _service(limit=ImageLimit(1), clock=lambda: now)
     await _answer(service, _generation(size="256x256"))
     now = 0.5004
     refusal = await _refusal(service, _generation("gpt-image-2"))
@@ -249,7 +249,7 @@ async def test_limit_refusals_say_how_long_to_wait() -> None:
 
 async def test_a_request_above_the_limit_is_not_told_to_wait() -> None:
     """For more images than the limit no waiting helps, and none is suggested."""
-    service = _service(limit=SlidingWindow(5))
+    service = _service(limit=ImageLimit(5))
     refusal = await _refusal(service, _generation("gpt-image-2", n=10))
     assert (refusal.status, refusal.headers) == (429, {})
     assert "Limit 5, Used 0, Requested 10" in refusal.message
@@ -290,7 +290,7 @@ async def test_streams_that_nobody_waits_for(looks: int) -> None:
 
 async def test_refused_streams() -> None:
     """A stream is refused in the order and with the words of any other request."""
-    limit = SlidingWindow(1)
+    limit = ImageLimit(1)
     service = _service(limit=limit, blocked_prompts=("gore",))
     wordings = []
     for job in (_streamed(prompt="gore"), _streamed(), _streamed()):
