@@ -24,7 +24,7 @@ import msgspec
 from imagesdk.emulator.filestore import FileStore
 from imagesdk.emulator.jobs import read_job
 from imagesdk.emulator.refusals import Refusal, server_error
-from imagesdk.emulator.service import ImageService
+from imagesdk.emulator.service import Bill, ImageService, Order
 from imagesdk.emulator.spec import Endpoint
 
 __all__ = ("BATCH_ENDPOINTS", "Batch", "BatchPlan", "BatchRunner", "Status")
@@ -214,6 +214,7 @@ class BatchRunner:
 
     async def _carry_out(self, batch: Batch, api_key: str) -> Status:
         """Run *batch* to its end, and return its last status."""
+        bill = self.service.bill
         await asyncio.sleep(self.plan.delay)
         lines = await asyncio.to_thread(self._validate, batch)
         if batch.errors:
@@ -222,13 +223,13 @@ class BatchRunner:
             self._enter(batch, "in_progress")
         output, errors = await asyncio.to_thread(lambda: (self._new_file(), self._new_file()))
         # Its own service: a batch has limits of its own, and is charged at its end.
-        service = attrs.evolve(self.service, limit=None, charged=0)
+        service = attrs.evolve(self.service, limit=None, bill=Bill())
         with output, errors:
             end = await self._run_lines(batch, lines, service, api_key, (output, errors))
         if end == "completed":
             self._enter(batch, "finalizing")
         await asyncio.to_thread(self._keep_files, batch, output, errors)
-        self.service.charged += service.charged
+        bill.images += service.bill.images
         return end
 
     async def _run_lines(
@@ -281,9 +282,8 @@ class BatchRunner:
             return job.refusal
         if job.streams:
             return Refusal(message="Streaming is not supported in batches.", param="stream")
-        return await service.answer(
-            job, api_key=api_key, request_id=request_id, url_prefix=self.url_prefix()
-        )
+        order = Order(api_key=api_key, request_id=request_id, url_prefix=self.url_prefix())
+        return await service.answer(job, order)
 
     def _enter(self, batch: Batch, status: Status) -> None:
         batch.status = status

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import secrets
-from base64 import b64encode
+import random
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -47,20 +47,34 @@ class BlobStore:
     Args:
         lifetime: Seconds that an address works. From one second up, the end is rounded up to a
             whole second, because signed addresses state it in whole seconds.
+        rng: Makes the names of pictures and what signs them; None for what nobody can guess.
     """
 
-    def __init__(self, lifetime: float) -> None:
+    def __init__(self, lifetime: float, rng: random.Random | None = None) -> None:
         self._lifetime = lifetime
-        self._secret = secrets.token_bytes(32)
+        self._rng = rng or random.SystemRandom()
+        self._secret = self._rng.randbytes(32)
         self._blobs: dict[str, Blob] = {}
 
-    def put(self, data: bytes, suffix: str, content_type: str, now: float) -> str:
-        """Store a picture and return its address below the store: ``name?signature``."""
+    def put(
+        self, data: bytes, suffix: str, content_type: str, now: float, *, expired: bool = False
+    ) -> str:
+        """Store a picture and return its address below the store: ``name?signature``.
+
+        Args:
+            data: The file.
+            suffix: Suffix of its name.
+            content_type: Its type.
+            now: Epoch time in seconds.
+            expired: Whether its time is over already.
+        """
         self._forget_expired(now)
+        if expired:
+            now -= self._lifetime + 1
         expires = now + self._lifetime
         if self._lifetime >= 1:
             expires = float(math.ceil(expires))
-        name = f"img-{secrets.token_urlsafe(18)}.{suffix}"
+        name = f"img-{urlsafe_b64encode(self._rng.randbytes(18)).decode()}.{suffix}"
         self._blobs[name] = Blob(data=data, content_type=content_type, expires=expires)
         fields = {
             "st": _utc(math.floor(now)).isoformat().replace("+00:00", "Z"),

@@ -18,6 +18,9 @@ __all__ = (
     "array_too_long",
     "below_minimum",
     "duplicate_parameter",
+    "idempotency_key_in_use",
+    "idempotency_key_reused",
+    "invalid_fault",
     "invalid_image",
     "invalid_type",
     "invalid_value",
@@ -157,6 +160,11 @@ def unsupported_value(param: str, value: str, supported: Iterable[str]) -> Refus
 def invalid_value(param: str, message: str) -> Refusal:
     """Refuse a value that breaks a rule which the message explains."""
     return Refusal(message=message, param=param, code="invalid_value")
+
+
+def invalid_fault(message: str) -> Refusal:
+    """Refuse a fault that is asked for and cannot be."""
+    return Refusal(message=message, code="invalid_fault")
 
 
 def below_minimum(param: str, minimum: int, got: int) -> Refusal:
@@ -304,6 +312,28 @@ def key_wrong(key: str) -> Refusal:
         ),
         code="invalid_api_key",
         status=401,
+    )
+
+
+# Idempotency keys: status 409 and 422 as in
+# https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ (read 2026-11-26)
+
+
+def idempotency_key_in_use() -> Refusal:
+    """Refuse a request whose key belongs to one that is not answered yet."""
+    return Refusal(
+        message="A request with this Idempotency-Key is still being processed.",
+        code="idempotency_key_in_use",
+        status=409,
+    )
+
+
+def idempotency_key_reused() -> Refusal:
+    """Refuse a request whose key was used before."""
+    return Refusal(
+        message="This Idempotency-Key was used for another request. Use a new one.",
+        code="idempotency_key_reused",
+        status=422,
     )
 
 

@@ -1,19 +1,17 @@
-"""The Images API without HTTP: check a request, charge it, paint it, word the answer."""
+"""The Images API without HTTP: check a request, charge it, have it painted, word the answer."""
 
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
-from PIL import Image
 
-from imagesdk.emulator import painter
-from imagesdk.emulator._modes import shrunk
 from imagesdk.emulator.blobs import BlobStore
+from imagesdk.emulator.faults import Fault
 from imagesdk.emulator.forms import UploadedFile
+from imagesdk.emulator.idempotency import Claim
 from imagesdk.emulator.jobs import Job
 from imagesdk.emulator.limits import ImageLimit, Overrun, format_wait, whole_ms
 from imagesdk.emulator.pictures import Picture, check_pictures, read_picture
@@ -24,10 +22,10 @@ from imagesdk.emulator.refusals import (
     moderation_blocked,
     policy_violation,
 )
-from imagesdk.emulator.rules import parse_size
 from imagesdk.emulator.spec import Endpoint
+from imagesdk.emulator.studio import Studio, as_base64, output_size, spoil
 
-__all__ = ("ImageService",)
+__all__ = ("Bill", "ImageService", "Order")
 
 _MEGAPIXEL = 1024 * 1024
 # Output tokens of one 1024x1024 picture; gpt-image-1's price list, scaled by pixels elsewhere.
@@ -41,6 +39,38 @@ _TOKENS_PER_PARTIAL_IMAGE = 100
 _LOOK_EVERY = 0.05
 
 
+@attrs.define
+class Bill:
+    """What an account would have to pay.
+
+    Attributes:
+        images: Images that were made, whether they arrived or not.
+    """
+
+    images: int = 0
+
+
+@attrs.define(kw_only=True)
+class Order:
+    """Who asks for pictures, and what happens to their request.
+
+    Attributes:
+        api_key: Who asks, and whose rate limit counts.
+        request_id: Named in the words of some refusals.
+        url_prefix: Address below which the pictures are served.
+        fault: What goes wrong with the answer.
+        claim: What the request's idempotency key makes of it.
+        charged: Images that were billed for it.
+    """
+
+    api_key: str
+    request_id: str
+    url_prefix: str
+    fault: Fault = attrs.field(factory=Fault)
+    claim: Claim = attrs.field(factory=Claim)
+    charged: int = 0
+
+
 @attrs.define(kw_only=True)
 class ImageService:
     """Answers image requests.
@@ -49,60 +79,61 @@ class ImageService:
         limit: Rate limit, or None for no limit.
         blobs: Where pictures at URLs are kept.
         clock: Returns the epoch time in seconds.
+        studio: Makes the pictures.
         blocked_prompts: Refuse prompts that contain one of these, in any case.
         blocked_images: Refuse uploads with exactly these bytes.
         seconds_per_image: What a 1024x1024 picture takes beyond painting; the pictures of one
             request are made side by side.
-        charged: Pictures delivered, which is what a real account would pay for.
+        bill: What is charged. With another one in its place, requests that are still answered are
+            charged to the old one.
     """
 
     limit: ImageLimit | None
     blobs: BlobStore
     clock: Callable[[], float]
+    studio: Studio
     blocked_prompts: Iterable[str] = ()
     blocked_images: frozenset[bytes] = frozenset()
     seconds_per_image: float = 0.0
-    charged: int = 0
+    bill: Bill = attrs.field(factory=Bill)
 
-    async def answer(
-        self, job: Job, *, api_key: str, request_id: str, url_prefix: str
-    ) -> dict[str, Any] | Refusal:
+    async def answer(self, job: Job, order: Order) -> dict[str, Any] | Refusal:
         """Return the body of the answer, or refuse.
 
-        Checked in this order: pictures, content policy, rate limit. Only what is delivered is
-        charged; what the limit admitted stays counted even if the client goes away.
-
-        Args:
-            job: The request.
-            api_key: Who asks, and whose rate limit counts.
-            request_id: Named in the words of some refusals.
-            url_prefix: Address below which the pictures are served.
+        Checked in this order: pictures, content policy, rate limit. What is made is charged,
+        whether it arrives or not; what the limit admitted stays counted.
         """
-        pictures = await self._accept(job, api_key, request_id)
+        bill = self.bill
+        pictures = await self._accept(job, order)
         if isinstance(pictures, Refusal):
             return pictures
-        size = _output_size(job, pictures)
-        painted = await asyncio.to_thread(_paint_all, job, pictures, size)
+        size = output_size(job, pictures)
+        files = await asyncio.to_thread(self.studio.files, job, pictures)
         await asyncio.sleep(self._seconds_for(size))
-        self.charged += len(painted)
-        now = self.clock()
-        answer: dict[str, Any] = {"created": int(now)}
-        if job.family.is_gpt:
-            data = await asyncio.to_thread(_as_base64, painted)
-            return {**answer, "data": data, **_gpt_members(job, pictures, size)}
-        if job.param("response_format") == "b64_json":
-            data = await asyncio.to_thread(_as_base64, painted)
+        self._charge(order, bill, len(files))
+        files = await asyncio.to_thread(spoil, files, order.fault.file)
+        data = await self._data(job, order, files)
+        answer = {"created": int(order.claim.created or self.clock()), "data": data}
+        return {**answer, **_gpt_members(job, pictures, size)} if job.family.is_gpt else answer
+
+    async def _data(self, job: Job, order: Order, files: Sequence[bytes]) -> list[dict[str, str]]:
+        """Return the pictures as the answer carries them."""
+        files = files[: order.fault.images]
+        if job.family.is_gpt or job.param("response_format") == "b64_json":
+            texts = await asyncio.to_thread(as_base64, files, order.fault.bad_base64)
+            data = [{"b64_json": text} for text in texts]
         else:
-            data = [
-                {"url": url_prefix + self.blobs.put(image, "png", "image/png", now)}
-                for image in painted
+            now, expired = self.clock(), bool(order.fault.expired)
+            names = [
+                self.blobs.put(file, "png", "image/png", now, expired=expired) for file in files
             ]
+            data = [{"url": order.url_prefix + name} for name in names]
         if job.model == "dall-e-3":
-            data = [{**item, "revised_prompt": job.prompt} for item in data]
-        return {**answer, "data": data}
+            return [{**item, "revised_prompt": job.prompt} for item in data]
+        return data
 
     async def stream(
-        self, job: Job, *, api_key: str, request_id: str, is_wanted: Callable[[], bool]
+        self, job: Job, order: Order, *, is_wanted: Callable[[], bool]
     ) -> AsyncGenerator[dict[str, Any], None] | Refusal:
         """Return the events of an answer that streams, or refuse as `answer` does.
 
@@ -111,47 +142,61 @@ class ImageService:
 
         Args:
             job: The request, for one picture of a GPT Image model.
-            api_key: Who asks, and whose rate limit counts.
-            request_id: Named in the words of some refusals.
+            order: Who asks for it.
             is_wanted: Tells whether somebody still waits; if not, the events end early and
                 nothing is charged.
 
         Returns:
             An asynchronous generator, to be closed by the caller.
         """
-        pictures = await self._accept(job, api_key, request_id)
+        bill = self.bill
+        pictures = await self._accept(job, order)
         if isinstance(pictures, Refusal):
             return pictures
-        return self._events(job, pictures, is_wanted)
+        return self._events(job, order, bill, pictures, is_wanted)
 
     async def _events(
-        self, job: Job, pictures: Sequence[Picture], is_wanted: Callable[[], bool]
+        self,
+        job: Job,
+        order: Order,
+        bill: Bill,
+        pictures: Sequence[Picture],
+        is_wanted: Callable[[], bool],
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the partial images and the picture as events (section 3.5)."""
-        size = _output_size(job, pictures)
+        size = output_size(job, pictures)
         count = int(job.param("partial_images", 0))
         name = "image_generation" if job.endpoint is Endpoint.GENERATION else "image_edit"
         members = _gpt_members(job, pictures, size)
         usage = members.pop("usage")
-        image = await asyncio.to_thread(lambda: next(_paint(job, pictures, size)))
+        image = await asyncio.to_thread(self.studio.paint, job, pictures, 0)
         for index in range(count + 1):
-            shown = await asyncio.to_thread(_show, job, image, index, count)
+            file = await asyncio.to_thread(self.studio.shown, job, image, index, count)
+            (file,) = await asyncio.to_thread(spoil, [file], order.fault.file)
+            (shown,) = await asyncio.to_thread(as_base64, [file], order.fault.bad_base64)
             if not await _spend(self._seconds_for(size) / (count + 1), is_wanted):
                 return
             partial = index < count
             event = {
                 "type": f"{name}.{'partial_image' if partial else 'completed'}",
                 "b64_json": shown,
-                "created_at": int(self.clock()),
+                "created_at": int(order.claim.created or self.clock()),
                 **members,
             }
             if partial:
                 yield {**event, "partial_image_index": index}
             else:
-                self.charged += 1
+                self._charge(order, bill, 1)
                 yield {**event, "usage": usage}
 
-    async def _accept(self, job: Job, api_key: str, request_id: str) -> list[Picture] | Refusal:
+    def _charge(self, order: Order, bill: Bill, images: int) -> None:
+        """Charge what was made, unless the answer repeats one that was charged."""
+        if order.claim.created is None:
+            order.charged = images
+            bill.images += images
+            order.claim.settled = self.clock()
+
+    async def _accept(self, job: Job, order: Order) -> list[Picture] | Refusal:
         """Return the uploads of a request that is admitted, or refuse it."""
         pictures = await asyncio.to_thread(_read_pictures, job.files)
         refusal = (
@@ -160,8 +205,8 @@ class ImageService:
                 pictures,
                 alpha_is_mask=job.endpoint is Endpoint.EDIT and not job.family.is_gpt,
             )
-            or self._moderate(job, request_id)
-            or self._admit(job, api_key)
+            or self._moderate(job, order.request_id)
+            or self._admit(job, order)
         )
         return pictures if refusal is None else refusal
 
@@ -179,11 +224,11 @@ class ImageService:
             return None
         return moderation_blocked(request_id) if job.family.is_gpt else policy_violation()
 
-    def _admit(self, job: Job, api_key: str) -> Refusal | None:
+    def _admit(self, job: Job, order: Order) -> Refusal | None:
         """Count the pictures against the limit of the key, or refuse."""
-        if self.limit is None:
+        if self.limit is None or order.claim.created is not None:
             return None
-        overrun = self.limit.admit(api_key, job.count, self.clock())
+        overrun = self.limit.admit(order.api_key, job.count, self.clock())
         return None if overrun is None else _limit_refusal(job, overrun)
 
 
@@ -213,20 +258,6 @@ def _read_pictures(files: Sequence[UploadedFile]) -> list[Picture]:
     ]
 
 
-def _output_size(job: Job, pictures: Sequence[Picture]) -> tuple[int, int]:
-    """Return the size to paint; "auto" follows the shape of the first upload."""
-    asked = parse_size(str(job.param("size", job.family.default_size)))
-    if asked is not None:
-        return asked
-    if not pictures:
-        return (1024, 1024)
-    width, height = pictures[0].size
-    return min(
-        ((1024, 1024), (1536, 1024), (1024, 1536)),
-        key=lambda size: abs(size[0] / size[1] - width / height),
-    )
-
-
 async def _spend(seconds: float, is_wanted: Callable[[], bool]) -> bool:
     """Wait as long as somebody waits for the outcome; return whether somebody still does."""
     loop = asyncio.get_running_loop()
@@ -237,48 +268,6 @@ async def _spend(seconds: float, is_wanted: Callable[[], bool]) -> bool:
             return True
         await asyncio.sleep(min(left, _LOOK_EVERY))
     return False
-
-
-def _paint(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[Image.Image]:
-    """Paint the pictures of a request, one at each step; runs in a thread."""
-    first = reversed(pictures)  # of several images the first is painted on
-    by_role = {picture.role: picture.image for picture in first if picture.image is not None}
-    images = [picture.image for picture in pictures if picture.role == "image"]
-    others = [shrunk(image, size) for image in images[1:] if image is not None]
-
-    def paint_one(index: int) -> Image.Image:
-        if job.endpoint is Endpoint.GENERATION:
-            transparent = job.param("background") == "transparent"
-            return painter.paint(job.prompt, size, index=index, transparent=transparent)
-        if job.endpoint is Endpoint.VARIATION:
-            return painter.vary(by_role["image"], size, index=index)
-        return painter.edit(
-            by_role["image"], by_role.get("mask"), job.prompt, size, index=index, others=others
-        )
-
-    return map(paint_one, range(job.count))
-
-
-def _paint_all(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> list[bytes]:
-    """Paint and encode all pictures of a request; runs in a thread."""
-    return [_encode(job, image) for image in _paint(job, pictures, size)]
-
-
-def _encode(job: Job, image: Image.Image) -> bytes:
-    """Return a picture in the format that was asked for; runs in a thread."""
-    compression = job.param("output_compression")
-    return painter.encode(image, job.output_format, compression=compression)
-
-
-def _show(job: Job, image: Image.Image, index: int, count: int) -> str:
-    """Return partial image *index* of *count*, or the picture after them; runs in a thread."""
-    shown = painter.preview(image, index, count) if index < count else image
-    return b64encode(_encode(job, shown)).decode()
-
-
-def _as_base64(images: Sequence[bytes]) -> list[dict[str, str]]:
-    """Return the data of an answer that carries its pictures; runs in a thread."""
-    return [{"b64_json": b64encode(image).decode()} for image in images]
 
 
 def _gpt_members(job: Job, pictures: Sequence[Picture], size: tuple[int, int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import imagesdk.emulator
-from imagesdk.emulator.app import RecordedRequest
+from imagesdk.emulator.recording import RecordedRequest
 from imagesdk.emulator.server import EmulatorServer
 
 Encode = Callable[..., bytes]
@@ -232,3 +232,108 @@ def test_the_package_offers_the_server() -> None:
     """imagesdk.emulator has EmulatorServer, and nothing that it does not have."""
     assert imagesdk.emulator.EmulatorServer is EmulatorServer
     assert not hasattr(imagesdk.emulator, "other")
+
+
+def test_synchronous_programs() -> None:
+    """With ``with`` the server runs in a thread: for a client that blocks, and for any loop."""
+    with EmulatorServer() as server:
+        with openai.OpenAI(base_url=server.base_url, api_key=server.api_key) as client:
+            client.images.generate(prompt="a cat", size="256x256", n=2)
+            assert (server.charged, server.requests[0].params["n"]) == (2, 2)
+            server.fail_next(500, headers={"x-should-retry": "false"})
+            with pytest.raises(openai.InternalServerError):
+                client.images.generate(prompt="a cat")
+            server.reset()
+            assert (server.charged, server.requests) == (0, [])
+        with pytest.raises(RuntimeError, match="runs already"):
+            server.__enter__()
+    with pytest.raises(RuntimeError, match="does not run"):
+        _ = server.base_url
+    with server:
+        assert server.base_url
+    server.__exit__(None, None, None)  # a second time is nothing
+
+
+def test_a_port_in_use_in_a_thread() -> None:
+    """What keeps the server from starting is raised to the caller, and it can start later."""
+    with EmulatorServer() as first:
+        port = int(first.base_url.removesuffix("/v1").rpartition(":")[2])
+        second = EmulatorServer(port=port)
+        with pytest.raises(OSError, match="in use"):
+            second.__enter__()
+    with second:
+        assert second.base_url == f"http://127.0.0.1:{port}/v1"
+
+
+async def test_a_reset_begins_anew() -> None:
+    """Faults from the start come back, others do not; the limit is the one from the start."""
+    async with EmulatorServer(faults=["fail=500"], images_per_minute=5) as server:
+        server.clear_faults()
+        server.fail_next(429, times=None)
+        server.rate_limit(None)
+        server.reset()
+        assert [fault.to_json() for fault in server.faults] == [{"fail": 500}]
+        async with openai.AsyncOpenAI(
+            base_url=server.base_url, api_key=server.api_key, max_retries=0
+        ) as client:
+            with pytest.raises(openai.InternalServerError):
+                await client.images.generate(prompt="a cat")
+            with pytest.raises(openai.RateLimitError):
+                await client.images.generate(prompt="a cat", n=6)
+
+
+async def test_what_is_late_is_charged_to_nobody() -> None:
+    """A request that is answered after a reset does not count for what comes after it."""
+    admitted = asyncio.Event()
+
+    def clock() -> float:
+        admitted.set()
+        return 0.0
+
+    async with (
+        EmulatorServer(seconds_per_image=1.0, clock=clock) as server,
+        aiohttp.ClientSession(headers={"api-key": "sk-test"}) as session,
+    ):
+        body = {"prompt": "a cat", "size": "256x256"}
+        request = asyncio.create_task(
+            session.post(f"{server.base_url}/images/generations", json=body)
+        )
+        await admitted.wait()
+        server.reset()
+        async with await request as response:
+            assert response.status == 200
+        assert (server.charged, server.requests) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("idempotency", "statuses", "charged"),
+    [("ignores", [200, 200], 2), ("honours", [200, 200], 1), ("rejects", [200, 422], 1)],
+)
+async def test_idempotency_keys(idempotency: Any, statuses: list[int], charged: int) -> None:
+    """A retry after a lost answer is paid twice, once, or refused."""
+    async with (
+        EmulatorServer(idempotency=idempotency) as server,
+        aiohttp.ClientSession(headers={"api-key": "sk-test", "Idempotency-Key": "k"}) as session,
+    ):
+        server.drop_connection(after="charge")
+        body = {"prompt": "a cat", "size": "256x256", "response_format": "b64_json"}
+        url = f"{server.base_url}/images/generations"
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.post(url, json=body)
+        async with session.post(url, json=body) as response:
+            assert [200, response.status] == statuses
+            assert ("Idempotent-Replayed" in response.headers) is (idempotency == "honours")
+        assert server.charged == charged
+        assert [record.charged for record in server.requests] == [1, charged - 1]
+
+
+async def test_only_the_last_requests_are_kept() -> None:
+    """A number keeps so many."""
+    async with (
+        EmulatorServer(record_requests=2) as server,
+        aiohttp.ClientSession(server.base_url + "/") as session,
+    ):
+        for name in "abc":
+            async with session.get(name):
+                pass
+        assert [record.path for record in server.requests] == ["/v1/b", "/v1/c"]

@@ -16,19 +16,30 @@ from imagesdk.emulator.forms import UploadedFile
 from imagesdk.emulator.jobs import Job
 from imagesdk.emulator.limits import ImageLimit
 from imagesdk.emulator.refusals import Refusal
-from imagesdk.emulator.service import ImageService
+from imagesdk.emulator.service import ImageService, Order
 from imagesdk.emulator.spec import Endpoint
+from imagesdk.emulator.studio import Studio
 
 Encode = Callable[..., bytes]
 
 
 def _service(**settings: Any) -> ImageService:
-    defaults = {"limit": None, "blobs": BlobStore(3600), "clock": lambda: 1_800_000_000.5}
+    defaults = {
+        "limit": None,
+        "blobs": BlobStore(3600),
+        "clock": lambda: 1_800_000_000.5,
+        "studio": Studio(0),
+    }
     return ImageService(**{**defaults, **settings})
 
 
+def _order(**settings: Any) -> Order:
+    defaults = {"api_key": "sk-test", "request_id": "req_1", "url_prefix": "http://x/"}
+    return Order(**{**defaults, **settings})
+
+
 async def _ask(service: ImageService, job: Job) -> dict[str, Any] | Refusal:
-    return await service.answer(job, api_key="sk-test", request_id="req_1", url_prefix="http://x/")
+    return await service.answer(job, _order())
 
 
 async def _answer(service: ImageService, job: Job) -> dict[str, Any]:
@@ -46,7 +57,7 @@ async def _refusal(service: ImageService, job: Job) -> Refusal:
 async def _stream(
     service: ImageService, job: Job, is_wanted: Callable[[], bool] = lambda: True
 ) -> AsyncGenerator[dict[str, Any], None]:
-    events = await service.stream(job, api_key="sk-test", request_id="req_1", is_wanted=is_wanted)
+    events = await service.stream(job, _order(), is_wanted=is_wanted)
     assert not isinstance(events, Refusal)
     return events
 
@@ -227,9 +238,9 @@ async def test_refused_requests_cost_nothing(picture: Encode) -> None:
     await _refusal(service, _generation(prompt="gore", n=3))
     assert limit.status("sk-test", 1_800_000_000.5).remaining == 3
     await _refusal(service, _generation(n=4))
-    assert service.charged == 0
+    assert service.bill.images == 0
     await _answer(service, _generation(n=3, size="256x256"))
-    assert (service.charged, limit.status("sk-test", 1_800_000_000.5).remaining) == (3, 0)
+    assert (service.bill.images, limit.status("sk-test", 1_800_000_000.5).remaining) == (3, 0)
 
 
 async def test_limit_refusals_say_how_long_to_wait() -> None:
@@ -285,7 +296,7 @@ async def test_streams_that_nobody_waits_for(looks: int) -> None:
         await _stream(service, _streamed(), is_wanted=lambda: next(limit, None) is not None)
     ) as events:
         assert [event async for event in events] == []
-    assert service.charged == 0
+    assert service.bill.images == 0
 
 
 async def test_refused_streams() -> None:
@@ -294,8 +305,6 @@ async def test_refused_streams() -> None:
     service = _service(limit=limit, blocked_prompts=("gore",))
     wordings = []
     for job in (_streamed(prompt="gore"), _streamed(), _streamed()):
-        answer = await service.stream(
-            job, api_key="sk-test", request_id="req_1", is_wanted=lambda: True
-        )
+        answer = await service.stream(job, _order(), is_wanted=lambda: True)
         wordings.append(answer.code if isinstance(answer, Refusal) else None)
     assert wordings == ["moderation_blocked", None, "rate_limit_exceeded"]

@@ -16,7 +16,8 @@ from aiohttp import web
 from PIL import Image, ImageChops, ImageStat
 
 from imagesdk.emulator import painter
-from imagesdk.emulator.app import RecordedRequest
+from imagesdk.emulator.faults import Fault
+from imagesdk.emulator.recording import RecordedRequest
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.emulator.sse import send_events
 
@@ -303,7 +304,7 @@ async def test_the_events_are_closed_when_nobody_reads() -> None:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            return await send_events(request, events(request))
+            return await send_events(request, events(request), Fault())
         except ConnectionError as error:
             outcome.set_result(error)
             raise
