@@ -154,6 +154,21 @@ class ImageSession(StreamMethods):
         """The limiter of the session, to share it with another one or to look at it."""
         return self._pipeline.limiter
 
+    @property
+    def base_url(self) -> str:
+        """Where the server is, without a slash at its end."""
+        return self._runner.endpoint.base_url
+
+    @property
+    def server(self) -> ServerProfile:
+        """How the server wants to be spoken to: what was given, or what the host selects."""
+        return self._runner.profile
+
+    @property
+    def model(self) -> str | None:
+        """Model of every call that names none; None sends no model."""
+        return self._runner.model
+
     def snapshot(self, model: str | None = None) -> LimiterSnapshot:
         """Return the state of the limiter: what is used, what waits and why, how long it pauses.
 

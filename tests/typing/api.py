@@ -49,8 +49,10 @@ from imagesdk import (
     size_for,
 )
 from imagesdk.batch.engine import Engine
+from imagesdk.batch.estimate import Estimate, estimate
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.limits import Stop
+from imagesdk.batch.prices import Price, PriceTable, read_prices
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
@@ -346,6 +348,8 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
         for session in (plain, own, classic, free, one, two):
             assert_type(session, ImageSession)
             assert_type(session.snapshot(), LimiterSnapshot)
+            assert_type((session.base_url, session.model), tuple[str, str | None])
+            assert_type(session.server, ServerProfile)
             assert_type(session.forecast(100, 25, model="dall-e-2"), float)
     listener = combine(log_events(), log_events(logging.getLogger("a")), otel_events(), seen.append)
     session = ImageSession(transport=ScriptedTransport([]), on_event=listener)
@@ -371,6 +375,17 @@ async def batches(images: ImageSession) -> None:
     summary = await run_jobs(engine, jobs, Path("out"), concurrency=4, on_record=tell)
     assert_type(summary, Summary)
     assert_type(summary.stopped, Stop | None)
+
+
+async def estimates(images: ImageSession) -> None:
+    """Estimate calls and files."""
+    prices = PriceTable(prices=(Price(image=(0.1, 0.2)),))
+    found = await estimate(images, "a fox", prices=prices)
+    assert_type(found, Estimate)
+    assert_type(found.cost, tuple[float, float] | None)
+    await estimate(images, [GenerateRequest("a"), VariationRequest(PNG)])
+    with Path("jobs.jsonl").open("rb") as file:  # noqa: ASYNC230
+        await estimate(images, read_jobs(file, Path()), prices=read_prices("prices.toml"))
 
 
 async def emulated() -> None:

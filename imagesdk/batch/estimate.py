@@ -1,0 +1,155 @@
+"""What calls will cost, and when the limit lets the last of them go, before anything is sent.
+
+The cost comes from a price table, at least and at most; the time from the limiter's own forecast, with
+what waits in its queue already. How long the server then takes is not in it, nor what will be
+refused, fail or be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from imagesdk.batch.jobs import Job, images_asked
+from imagesdk.batch.prices import PriceTable
+from imagesdk.client.session import ImageSession
+from imagesdk.errors import InvalidRequestError
+from imagesdk.models.profiles import family_of, limit_group
+from imagesdk.models.requests import (
+    EditRequest,
+    GenerateRequest,
+    ImageRequest,
+    VariationRequest,
+    body_fields,
+)
+
+__all__ = ("Estimate", "estimate")
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """What one or many requests will take.
+
+    Attributes:
+        requests: How many were given.
+        images: That they ask for.
+        calls: HTTP requests that they take, those with a large n in parts.
+        cost: What the images cost, at least and at most, in the currency of the table; None without
+            one. What is sent again after a failure that may be billed comes on top.
+        wait: Seconds from now until the limit lets the last of them go; 0 if all may go at once.
+    """
+
+    requests: int
+    images: int
+    calls: int
+    cost: tuple[float, float] | None
+    wait: float
+
+
+@attrs.define
+class _Total:
+    """What the requests of one line of models add up to."""
+
+    model: str | None
+    images: int = 0
+    calls: int = 0
+
+
+async def estimate(
+    session: ImageSession,
+    requests: str | ImageRequest | Iterable[str | ImageRequest | Job],
+    *,
+    prices: PriceTable | None = None,
+) -> Estimate:
+    """Say what requests will cost and how long they will wait; nothing is sent.
+
+    Args:
+        session: What they would be sent with: its model, its server's limits, its queue as it is now.
+        requests: One prompt or request, or any number of them, or the jobs of a file, as
+            `imagesdk.batch.jobs.read_jobs` reads them. They are iterated in a thread, once.
+        prices: What images cost, as `imagesdk.batch.prices.read_prices` reads it; None leaves the cost out.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ConfigurationError: The table has no price for a request; or the session belongs to another
+            event loop, or is closed.
+        InvalidRequestError: Something is neither a prompt nor a request.
+        BatchError: A line of a file cannot be used.
+
+    Example:
+        >>> import asyncio
+        >>> from imagesdk import GenerateRequest, ImageSession
+        >>> from imagesdk.batch.estimate import estimate
+        >>> from imagesdk.batch.prices import Price, PriceTable
+        >>> table = PriceTable(prices=(Price(model="gpt-image-2*", image=(0.01, 0.25)),))
+        >>> async def main():
+        ...     session = ImageSession(api_key=key, base_url=url, model="gpt-image-2")
+        ...     async with session as images:
+        ...         found = await estimate(images, GenerateRequest("a fox", n=100), prices=table)
+        ...         return found.calls, found.cost, round(found.wait / 60)
+        >>> asyncio.run(main())
+        (10, (1.0, 25.0), 1)
+    """
+    given = [requests] if isinstance(requests, _ONE) else requests
+    count, cost, totals = await asyncio.to_thread(_add_up, session, given, prices)
+    return Estimate(
+        requests=count,
+        images=sum(total.images for total in totals),
+        calls=sum(total.calls for total in totals),
+        cost=cost,
+        wait=max((_wait(session, total) for total in totals), default=0.0),
+    )
+
+
+_ONE = (str, GenerateRequest, EditRequest, VariationRequest)
+
+
+def _add_up(
+    session: ImageSession,
+    requests: Iterable[str | ImageRequest | Job],
+    prices: PriceTable | None,
+) -> tuple[int, tuple[float, float] | None, list[_Total]]:
+    """Return the number of requests, their cost, and what each line of models adds up to."""
+    count, low, high = 0, 0.0, 0.0
+    totals: dict[str, _Total] = {}
+    for item in requests:
+        request = _request(item)
+        model = request.model or session.model
+        params = {**body_fields(request), **(request.extra_body or {})}
+        count += 1
+        if prices is not None:
+            least, most = prices.estimate(request.endpoint, params, session.model)
+            low, high = low + least, high + most
+        scope = limit_group(model, session.server) if session.server.limits_each_family else ""
+        total = totals.setdefault(scope, _Total(model))
+        images = images_asked(params)
+        largest = family_of(model, session.server).max_n
+        largest = min(largest, session.limiter.max_cost(scope) or largest)
+        total.images += images
+        total.calls += math.ceil(images / largest)
+    return count, None if prices is None else (low, high), list(totals.values())
+
+
+def _request(item: str | ImageRequest | Job) -> ImageRequest:
+    if isinstance(item, Job):
+        return item.request
+    if isinstance(item, str):
+        return GenerateRequest(item)
+    if not isinstance(item, _ONE):
+        raise InvalidRequestError(
+            f"estimate() was given a {type(item).__name__}; it takes prompts, requests and jobs",
+            field="requests",
+            value=item,
+        )
+    return item
+
+
+def _wait(session: ImageSession, total: _Total) -> float:
+    now = session.snapshot(total.model)
+    images, calls = now.queued_images + total.images, now.queued + total.calls
+    return session.forecast(images, calls, model=total.model)
