@@ -75,6 +75,7 @@ class Runner:
         validate: What to do with a request that breaks a rule.
         pipeline: Sends the calls.
         downloader: Fetches images from URLs.
+        own_headers: That every request has; empty before `enter_loop`.
     """
 
     endpoint: Endpoint
@@ -84,7 +85,7 @@ class Runner:
     pipeline: Pipeline
     downloader: Downloader
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
-    _own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
     _calls: int = attrs.field(default=0, init=False)
 
     async def enter_loop(self) -> None:
@@ -103,9 +104,9 @@ class Runner:
             )
         if self.pipeline.closed:
             raise ConfigurationError("the session is closed; make a new one")
-        if not self._own_headers:
+        if not self.own_headers:
             version = await asyncio.to_thread(metadata.version, "imagesdk")
-            self._own_headers = {"User-Agent": f"imagesdk/{version}"}
+            self.own_headers = {"User-Agent": f"imagesdk/{version}"}
 
     def scope(self, model: str | None) -> str:
         """Return what the server limits by itself: a family of models, or everything."""
@@ -133,7 +134,7 @@ class Runner:
             images_asked(prepared.request),
             answers,
             tuple([attempt for call in prepared.calls for attempt in call.attempts]),
-            fetch=self._fetch,
+            fetch=self.fetch,
             keep_partial=options.partial == "return",
             unsaved=unsaved,
         )
@@ -193,9 +194,7 @@ class Runner:
             answer = await self.pipeline.run(call)
             answers, unsaved = await delivery.finish([answer])
         attempts = tuple(call.attempts)
-        response = join(
-            1, answers, attempts, fetch=self._fetch, keep_partial=False, unsaved=unsaved
-        )
+        response = join(1, answers, attempts, fetch=self.fetch, keep_partial=False, unsaved=unsaved)
         return CompletedImage(image=response.data[0], usage=response.usage, response=response)
 
     async def _prepare(
@@ -207,10 +206,10 @@ class Runner:
             InvalidRequestError: It breaks a rule, or needs an image more often than it can be read.
             ConfigurationError: The server needs a model, and there is none.
         """
-        ready = self._own_headers and not self.pipeline.closed
+        ready = self.own_headers and not self.pipeline.closed
         if not ready or self._loop is not asyncio.get_running_loop():
             await self.enter_loop()
-        request, family = self._with_model(request)
+        request, family = self.with_model(request)
         scope = self.scope(request.model)
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request) if file_fields(type(request)) else []
@@ -244,14 +243,19 @@ class Runner:
             InvalidRequestError: It breaks a rule, and ``validate`` is ``"error"``.
             ConfigurationError: The server needs a model, and there is none.
         """
-        request, family = self._with_model(request)
+        request, family = self.with_model(request)
         check_extra(request)
         if self.validate == "error":
             inputs = read_inputs(request) if file_fields(type(request)) else []
             parts = split(request, family.max_n)
             judge(self.validate, inputs, find_problems(request, parts, family, inputs))
 
-    def _with_model(self, request: ImageRequest) -> tuple[ImageRequest, ModelFamily]:
+    def with_model(self, request: ImageRequest) -> tuple[ImageRequest, ModelFamily]:
+        """Return a request with the model that it is for, and what that takes.
+
+        Raises:
+            ConfigurationError: The server needs a model, and there is none.
+        """
         if request.model is None and self.model is not None:
             request = attrs.evolve(request, model=self.model)
         if request.model is None and self.profile.requires_model:
@@ -270,7 +274,7 @@ class Runner:
             prepared.family,
             prepared.files,
             self.endpoint,
-            self._own_headers,
+            self.own_headers,
             stream=prepared.stream,
         )
         self._calls += 1
@@ -294,7 +298,7 @@ class Runner:
         prepared.calls.append(call)
         return call
 
-    async def _fetch(self, url: str, expires_at: datetime | None) -> bytes:
+    async def fetch(self, url: str, expires_at: datetime | None) -> bytes:
         """Download an image, while the session is open."""
         await self.enter_loop()
         return (await self.downloader.fetch(url, expires_at, MemorySink)).content

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import attrs
 
+from imagesdk.client.api import FreeCall
 from imagesdk.client.config import Endpoint, Hidden, origin_of
 from imagesdk.client.receiving import receive_image
 from imagesdk.errors import (
@@ -44,8 +45,6 @@ _LIFETIME = timedelta(hours=1)
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 """Images are compressed as they are."""
 _ATTEMPT_TIMEOUT = 120.0
-_LONGEST_PAUSE = 60.0
-"""Seconds between two attempts; if the server asks for more, its refusal is raised."""
 # A GET costs nothing, so every failure may be repeated.
 _POLICY = RetryPolicy(3, ambiguous="always")
 _COMPACT_DATE = re.compile(r"\d{8}T\d{6}Z")
@@ -74,21 +73,6 @@ def expiry(url: str, created: int | None) -> datetime | None:
         return None if created is None else datetime.fromtimestamp(created, UTC) + _LIFETIME
     except (ValueError, OverflowError, OSError):
         return None
-
-
-@attrs.define(eq=False)
-class _Download:
-    """What the retry policy asks about a download."""
-
-    attempts: int = 0
-    replayable: bool = True
-    remaining: float | None = _LONGEST_PAUSE
-    max_pause: float | None = None
-    ambiguous_failures: int = 0
-
-    @property
-    def counted_attempts(self) -> int:
-        return self.attempts
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -121,7 +105,7 @@ class Downloader:
             TransportError: It did not arrive, in three attempts.
         """
         target = _joined(f"{self.endpoint.base_url}/", url)
-        download = _Download()
+        download = FreeCall()
         again = retrying(_POLICY, download, lambda _error, _delay: None)
         fetched: tuple[S, int] = await again(self._attempt, target, expires_at, new_sink, download)
         sink, size_bytes = fetched
@@ -129,7 +113,7 @@ class Downloader:
         return sink
 
     async def _attempt(
-        self, url: str, expires_at: datetime | None, new_sink: Callable[[], S], state: _Download
+        self, url: str, expires_at: datetime | None, new_sink: Callable[[], S], state: FreeCall
     ) -> tuple[S, int]:
         state.attempts += 1
         try:

@@ -23,6 +23,7 @@ __all__ = (
     "give_way",
     "receive_answer",
     "receive_image",
+    "write_files",
 )
 
 NewSink: TypeAlias = Callable[[], PartSink]
@@ -91,7 +92,7 @@ async def receive_answer(
         else:
             answer = await asyncio.to_thread(decoder.finish, interrupted)
         if files:
-            await _write(files)
+            await write_files(files)
     except BaseException:
         decoder.discard()
         await close_files(files)
@@ -113,7 +114,7 @@ async def _feed(
             kept_since = await give_way(kept_since, now=start > 0)
             decoder.feed(piece[start : start + PIECE_BYTES])
             if files:
-                await _write(files)
+                await write_files(files)
 
 
 async def receive_image(
@@ -143,9 +144,9 @@ async def _fill(reply: Reply, sink: PartSink, files: Sequence[FileSink], limit_b
         if received > limit_bytes:
             raise too_large(reply, limit_bytes)
         sink.write(piece)
-        await _write(files)
+        await write_files(files)
     sink.finish()
-    await _write(files)
+    await write_files(files)
     return received
 
 
@@ -180,7 +181,7 @@ async def close_files(files: Sequence[FileSink]) -> None:
         await asyncio.shield(closing)
 
 
-async def _write(files: Sequence[FileSink]) -> None:
+async def write_files(files: Sequence[FileSink]) -> None:
     """Let a thread write what waits: so no more is read than the disk takes."""
     for file in files:
         if file.is_due:

@@ -142,6 +142,28 @@ class AnswerDecoder:
             self._keep_only(answer)
         return answer
 
+    def read_cut(self, data: Any, values: Mapping[str, Base64Value]) -> Answer:  # noqa: ANN401
+        """Return what *data* says, an answer whose images were cut out of it on its way. It is not fed, too.
+
+        Args:
+            data: The answer, as it was parsed.
+            values: The images, by the strings that stand for them in it.
+
+        Raises:
+            ProtocolError: As `finish` does.
+            APIError: As `finish` does.
+        """
+        self._head = bytearray(msgspec.json.encode(data)[:MAX_ERROR_BYTES])
+        self._named = dict(values)
+        self._values = list(values.values())
+        try:
+            answer = self._read(data)
+        except BaseException:
+            self.discard()
+            raise
+        self._keep_only(answer)
+        return answer
+
     def discard(self) -> None:
         """Give the answer up and discard its images; what `finish` returned stays."""
         for value in self._all_values():
