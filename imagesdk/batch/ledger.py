@@ -215,6 +215,11 @@ class Ledger:
         values = (self._run, *states, count, count)
         return await self.do(lambda db: select(db, f"id IN ({chosen}) ORDER BY line", values))
 
+    async def count(self) -> dict[State, int]:
+        """Return how many jobs of the input are in each state."""
+        sql = "SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state"
+        return await self.do(lambda db: dict(db.execute(sql, (self._run,)).fetchall()))
+
     async def started(self) -> list[Entry]:
         """Return what was in flight when the last run ended, of whatever input."""
         return await self.do(lambda db: select(db, "state = 'started'"))

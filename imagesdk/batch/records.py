@@ -48,6 +48,7 @@ class Record:
         finished_at: UTC, ISO 8601.
         cost: What it cost, at most, in the currency of the price table; None without one.
         prices: Version of that table.
+        batch_id: Of the server's own batch that it was in, at half the price; None if it was sent by itself.
     """
 
     custom_id: str
@@ -66,6 +67,7 @@ class Record:
     finished_at: str
     cost: float | None = None
     prices: str | None = None
+    batch_id: str | None = None
 
 
 def status_of(error: ImageSDKError | None, saved: int) -> Status:

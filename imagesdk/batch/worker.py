@@ -78,12 +78,21 @@ class Worker:
         if isinstance(outcome.error, BatchError):  # of before_send
             raise outcome.error
         return Report(
-            record=await self._save(entry, outcome, elapsed),
+            record=await self.save(entry, outcome, elapsed),
             stop=outcome.error if isinstance(outcome.error, _STOPS) else None,
         )
 
-    async def _save(self, entry: Entry, outcome: Outcome[ImageRequest], elapsed: float) -> Record:
-        """Put the images of an outcome in their place, and return its record."""
+    async def save(self, entry: Entry, outcome: Outcome[ImageRequest], elapsed: float) -> Record:
+        """Put the images of an outcome in their place, and return its record.
+
+        Args:
+            entry: Of the job.
+            outcome: What became of it; its images are in the folder `ARRIVING`, in memory or at URLs.
+            elapsed: Seconds that it took.
+
+        Raises:
+            OSError: An image cannot be put in its place.
+        """
         error = outcome.error
         result: ImagesResponse | None = outcome.response
         if isinstance(error, PartialResultError):
