@@ -15,6 +15,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -80,6 +81,7 @@ class Batch:
 
     Attributes:
         at: When it came into a status, epoch seconds by status.
+        stopped: Set when it is cancelled.
     """
 
     id: str
@@ -100,6 +102,7 @@ class Batch:
     failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    stopped: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     @property
     def has_ended(self) -> bool:
@@ -202,6 +205,7 @@ class BatchRunner:
         """Let *batch* end after the line that is run."""
         if batch.status in {"validating", "in_progress"}:
             self._enter(batch, "cancelling")
+            batch.stopped.set()
 
     async def _run(self, batch: Batch, api_key: str) -> None:
         try:
@@ -215,7 +219,7 @@ class BatchRunner:
     async def _carry_out(self, batch: Batch, api_key: str) -> Status:
         """Run *batch* to its end, and return its last status."""
         bill = self.service.bill
-        await asyncio.sleep(self.plan.delay)
+        await _pause(batch, self.plan.delay)
         lines = await asyncio.to_thread(self._validate, batch)
         if batch.errors:
             return "failed"
@@ -243,7 +247,7 @@ class BatchRunner:
         """Run the lines one after the other, write what becomes of them, and return how it ended."""
         output, errors = files
         for index, line in enumerate(lines):
-            await asyncio.sleep(self.plan.seconds_per_line)
+            await _pause(batch, self.plan.seconds_per_line)
             end = self._early_end(batch)
             if end is not None:
                 left = [_not_run(other, *_NOT_RUN[end]) for other in lines[index:]]
@@ -389,6 +393,13 @@ def _error(
     code: str, message: str, param: str | None = None, line: int | None = None
 ) -> dict[str, Any]:
     return {"code": code, "line": line, "message": message, "param": param}
+
+
+async def _pause(batch: Batch, seconds: float) -> None:
+    """Wait so long, or until the batch is cancelled."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await batch.stopped.wait()
 
 
 def _write(file: BinaryIO, lines: Iterable[bytes]) -> None:

@@ -264,7 +264,7 @@ async def test_what_expires_is_left_for_the_next_batch(tmp_path: Path) -> None:
 
 async def test_a_batch_that_is_cancelled_ends(tmp_path: Path) -> None:
     """Cancelling ends the batches that run, and fetch records what they have not done."""
-    async with running(delay=0.05) as (session, server):
+    async with running(delay=60.0) as (session, server):
         await submit(session, rows("a"), tmp_path)
         assert [batch.status for batch in await cancel(session, tmp_path)] == ["cancelling"]
         fetched, _ = await bring(session, tmp_path)
@@ -436,18 +436,19 @@ async def test_a_batch_that_is_refused_is_not_at_the_server(
 
 async def test_status_asks_the_server_and_changes_nothing(tmp_path: Path) -> None:
     """The state of each batch is the server's, until all is here."""
-    async with running(delay=0.05) as (session, server):
+    async with running(delay=60.0) as (session, server):
         await submit(session, rows("a", "b"), tmp_path, max_lines=1)
         fetched = await fetch(session, tmp_path)
         assert (len(fetched.waiting), fetched.done) == (2, 0)
         before = await status(session, tmp_path)
         assert [state.status for state in before] == ["validating"] * 2
         assert not any(state.is_fetched for state in before)
+        await cancel(session, tmp_path)
         await bring(session, tmp_path)
         asked = len(server.requests)
         after = await status(session, tmp_path)
         assert len(server.requests) == asked
-        assert [(s.is_fetched, s.status, s.requests) for s in after] == [(True, "completed", 1)] * 2
+        assert [(s.is_fetched, s.status, s.requests) for s in after] == [(True, "cancelled", 1)] * 2
 
 
 async def test_what_is_at_the_server_is_not_submitted_again(tmp_path: Path) -> None:
