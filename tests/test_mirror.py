@@ -28,6 +28,7 @@ ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typ
 FURTHER = {
     "batch/test_runner_again.py": "batch/runner.py",
     "batch/test_runner_ends.py": "batch/runner.py",
+    "cli/test_batch_ends.py": "cli/batch_commands.py",
     "client/test_throttling.py": "client/_pipeline.py",
     "emulator/test_painter_edits.py": "emulator/painter.py",
     "limiters/test_local_pauses.py": "limiters/local.py",

@@ -37,7 +37,7 @@ from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
 from imagesdk.errors import LedgerError
 
-__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total", "select")
+__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total", "has_ledger", "select")
 
 T = TypeVar("T")
 State: TypeAlias = Literal[
@@ -123,6 +123,11 @@ class Total:
 
     jobs: int
     images: int
+
+
+def has_ledger(out: Path) -> bool:
+    """Return whether there was a run into a folder."""
+    return (out / LEDGER).is_file()
 
 
 class Ledger:

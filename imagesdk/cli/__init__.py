@@ -9,6 +9,7 @@ EXIT_CODES = {
     "failed": 1,
     "usage": 2,
     "some_failed": 3,
+    "stopped": 4,
     "refused": 5,
     "interrupted": 130,
 }

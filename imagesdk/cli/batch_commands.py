@@ -4,46 +4,70 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from imagesdk import batch
+from imagesdk.batch.launch import stop_on_signals
+from imagesdk.batch.limits import Stop, StopReason
 from imagesdk.batch.records import MANIFEST, Record
-from imagesdk.batch.runner import Summary, run_jobs
-from imagesdk.batch.source import open_source
+from imagesdk.batch.runner import Summary
 from imagesdk.batch.worker import Worker
 from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.batch_parser import LIMITS
 from imagesdk.cli.batch_view import BatchView
 from imagesdk.cli.render import Console
 from imagesdk.cli.sessions import open_session
-from imagesdk.client.session import rules_of
 from imagesdk.errors import ConfigurationError
 
 __all__ = ("run",)
 
 _TABLE_ROWS = 200
+_STOPPED: Mapping[StopReason, str] = {"refused": "refused", "asked": "interrupted"}
+"""The exit codes of a run that ended early for a reason that is none of its limits."""
+_HURRY = " (Ctrl-C ends it at once, and leaves it in doubt)"
 
 
 async def run(arguments: argparse.Namespace) -> int:
     """Run the action that *arguments* name and return its exit code."""
     actions: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
         "run": _run,
+        "retry": _retry,
     }
     return await actions[arguments.action](arguments)
 
 
 async def _run(arguments: argparse.Namespace) -> int:
     """Run a file of requests."""
+    own = {name: getattr(arguments, name) for name in ("in_doubt", "allow_changed", "sample")}
+    return await _launch(arguments, arguments.file, kind=arguments.format, **own)
+
+
+async def _retry(arguments: argparse.Namespace) -> int:
+    """Do what failed in the last run again."""
+    return await _launch(arguments, None, include=arguments.include)
+
+
+async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any) -> int:  # noqa: ANN401
+    """Run a batch, show how far it is, and report."""
     if arguments.concurrency < 1:
         raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
-    out = Path(arguments.out)
-    console = Console()
+    out, console = Path(arguments.out), Console()
     records: list[Record] = []
     async with open_session(arguments) as session:
         worker = Worker(session, out)
-        with BatchView(console, worker, concurrency=arguments.concurrency) as view:
+        with (
+            stop_on_signals() as stop,
+            BatchView(
+                console,
+                worker,
+                concurrency=arguments.concurrency,
+                price=lambda record: record.cost,
+            ) as view,
+        ):
 
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
                 if len(records) <= _TABLE_ROWS:
@@ -52,15 +76,23 @@ async def _run(arguments: argparse.Namespace) -> int:
                 if arguments.json and is_new:
                     print(json.dumps(attrs.asdict(record)), flush=True)
 
-            summary = await run_jobs(
-                worker,
-                open_source(arguments.file, arguments.format, rules=rules_of(session)),
+            def on_stop(reason: Stop) -> None:
+                view.drain()
+                console.say(f"{reason.message}; what is in flight is waited for{_HURRY}")
+
+            summary = await batch.run(
+                source,
                 out,
+                session=session,
+                engine=worker,
                 concurrency=arguments.concurrency,
-                in_doubt=arguments.in_doubt,
+                stop=stop,
                 on_begin=view.begin,
                 on_start=view.start,
                 on_record=on_record,
+                on_stop=on_stop,
+                **{name: getattr(arguments, name) for name in LIMITS},
+                **own,
             )
     if not arguments.json and len(records) <= _TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
@@ -69,33 +101,27 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 def _sentence(summary: Summary, out: Path) -> str:
-    parts = [f"{summary.images} images from {summary.done + summary.failed} requests in {out}"]
-    if summary.skipped:
-        parts.append(f"{summary.skipped} were done before")
-    if summary.recovered:
-        parts.append(f"{summary.recovered} of them had arrived when the last run was cut off")
-    if summary.resent:
-        parts.append(
-            f"{summary.resent} in doubt were sent again: "
-            f"up to {summary.resent_images} images may have been billed twice"
-        )
-    if summary.in_doubt:
-        parts.append(f"{summary.in_doubt} in doubt were left (--in-doubt retry sends them again)")
-    if summary.failed:
-        parts.append(f"{summary.failed} failed")
-    if summary.rejected:
-        parts.append(f"{summary.rejected} were rejected before, and not sent again")
-    if summary.submitted:
-        parts.append(
-            f"{summary.submitted} are in batches at the server (imagesdk batch fetch {out})"
-        )
-    if summary.stopped is not None:
-        parts.append(f"stopped, {summary.left} not begun: {summary.stopped.message}")
-    return "; ".join([*parts, f"manifest: {out / MANIFEST}"])
+    s, stopped = summary, summary.stopped
+    twice = f"up to {s.resent_images} images may have been billed twice"
+    parts = [
+        (True, f"{s.images} images from {s.done + s.failed} requests in {out}"),
+        (s.skipped, f"{s.skipped} were done before"),
+        (s.recovered, f"{s.recovered} of them had arrived when the last run was cut off"),
+        (s.resent, f"{s.resent} in doubt were sent again: {twice}"),
+        (s.in_doubt, f"{s.in_doubt} in doubt were left (--in-doubt retry sends them again)"),
+        (s.failed, f"{s.failed} failed"),
+        (s.rejected, f"{s.rejected} were rejected before, and not sent again"),
+        (s.submitted, f"{s.submitted} are in batches at the server (imagesdk batch fetch {out})"),
+        (s.cost is not None, f"they cost {s.cost or 0.0:,.2f} at most"),
+        (stopped, f"stopped, {s.left} not begun: {stopped.message if stopped else ''}"),
+        (s.left and not stopped, f"{s.left} were left for another run"),
+        (True, f"manifest: {out / MANIFEST}"),
+    ]
+    return "; ".join(text for is_so, text in parts if is_so)
 
 
 def _batch_code(summary: Summary) -> int:
     if summary.stopped is not None:
-        return EXIT_CODES["refused"]
+        return EXIT_CODES[_STOPPED.get(summary.stopped.reason, "stopped")]
     unfinished = summary.failed or summary.rejected or summary.in_doubt or summary.submitted
     return EXIT_CODES["some_failed" if unfinished else "done"]

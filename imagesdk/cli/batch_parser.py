@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from imagesdk.cli.options import Commands, add_command, add_session_options
+from imagesdk.cli.options import Commands, add_command, add_session_options, seconds
 
-__all__ = ("add_batch",)
+__all__ = ("LIMITS", "add_batch")
+
+LIMITS = ("prices", "max_images", "max_cost", "max_failures", "max_failure_rate", "deadline")
+"""The arguments of a run that are limits of `imagesdk.batch.run`."""
 
 
 def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -14,6 +17,7 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
     batch = add_command(commands, "batch", "run many requests from a file")
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_run(actions)
+    _add_retry(actions)
 
 
 def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
@@ -39,6 +43,35 @@ def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
         help="what to do with requests that were in flight when an earlier run was cut off, and may "
         "have been billed (default: retry)",
     )
+    parser.add_argument(
+        "--allow-changed",
+        action="store_true",
+        help="make images again whose request or input picture was changed under the same id; the old files "
+        "stay (default: refuse the file)",
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="do N requests from all over the file for real, and leave the rest",
+    )
+    _add_run_options(parser)
+
+
+def _add_retry(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(actions, "retry", "do again what failed in the last run into a folder")
+    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--include",
+        action="append",
+        choices=("rejected", "in_doubt"),
+        default=[],
+        help="do these again, too; may be repeated. What is in doubt may have been billed",
+    )
+    _add_run_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="for requests that name none")
     parser.add_argument(
         "--concurrency",
@@ -49,5 +82,32 @@ def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON record a request on stdout"
+    )
+    group = parser.add_argument_group(
+        "limits", "what ends the run early, after what is in flight (exit code 4)"
+    )
+    group.add_argument("--max-images", type=int, metavar="N", help="images that it may ask for")
+    group.add_argument(
+        "--max-cost", type=float, metavar="AMOUNT", help="what it may spend; needs --prices"
+    )
+    group.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="price table, TOML or JSON: see docs/batch.md; what each request cost is then in the manifest",
+    )
+    group.add_argument(
+        "--max-failures", type=int, metavar="N", help="requests that may fail: the Nth one ends it"
+    )
+    group.add_argument(
+        "--max-failure-rate",
+        type=float,
+        metavar="SHARE",
+        help="share of the requests that may fail, for example 0.2, from the 50th on that ended",
+    )
+    group.add_argument(
+        "--deadline",
+        type=seconds,
+        metavar="TIME",
+        help="send nothing any more after that time: seconds, or 90s, 15m, 2h",
     )
     add_session_options(parser)

@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _report(ConfigurationError(advice), "usage")
     except (ImageSDKError, OSError) as error:
         return _report(error, "failed")
+    except asyncio.CancelledError:  # a second signal
+        raise KeyboardInterrupt from None
 
 
 def _show_warning(  # noqa: PLR0917 - the signature is Python's

@@ -3,7 +3,7 @@
 Imports nothing heavy: ``--help`` answers at once. What a command does is in `imagesdk.cli.commands`.
 
 Exit codes: 0 all done · 1 failed · 2 wrong usage or invalid input · 3 finished, some failed ·
-5 the key or the account was refused · 130 interrupted.
+4 stopped by a limit of the run · 5 the key or the account was refused · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ("build_parser", "main")
 _EPILOG = """\
 environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID, as the official SDK reads them
 exit codes:  0 all done, 1 failed, 2 wrong usage or invalid input, 3 finished but some failed,
-             5 the key or the account was refused, 130 interrupted
+             4 stopped by a budget, failures or a deadline, 5 the key or the account was refused,
+             130 interrupted
 """
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ("Commands", "add_command", "add_session_options", "own_rate", "rate")
+__all__ = ("Commands", "add_command", "add_session_options", "own_rate", "rate", "seconds")
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 - the type has no public name
 
@@ -43,6 +45,15 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what to do with a request that breaks a rule of its model (default: error)",
     )
+
+
+def seconds(text: str) -> float:
+    """Read a time: ``90``, ``90s``, ``15m``, ``2h`` or ``1d``."""
+    unit = _UNITS.get(text[-1:])
+    try:
+        return float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 90, 90s, 15m or 2h") from None
 
 
 def rate(text: str) -> float | str:

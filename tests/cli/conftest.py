@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,11 @@ def launch() -> Callable[..., Finished]:
     return run
 
 
-@pytest.fixture(scope="session")
-def served() -> Iterator[str]:
-    """The base URL of ``imagesdk serve`` without a limit, in a process of its own."""
+@contextmanager
+def serve(*options: str) -> Iterator[str]:
+    """Run ``imagesdk serve`` without a limit, in a process of its own; give its base URL."""
     with subprocess.Popen(
-        [*PROGRAM, "serve", "--port", "0", "--images-per-minute", "off"],
+        [*PROGRAM, "serve", "--port", "0", "--images-per-minute", "off", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
@@ -81,6 +82,13 @@ def served() -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[str]:
+    """The base URL of a server."""
+    with serve() as url:
+        yield url
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.main import build_parser, main
 
-COMMANDS = ("generate", "edit", "variation", "batch run", "serve")
+COMMANDS = ("generate", "edit", "variation", "batch run", "batch retry", "serve")
 
 
 def usage_error(*arguments: str) -> None:
@@ -134,6 +134,7 @@ def test_exit_codes_are_what_scripts_rely_on() -> None:
         "failed": 1,
         "usage": 2,
         "some_failed": 3,
+        "stopped": 4,
         "refused": 5,
         "interrupted": 130,
     }

@@ -46,6 +46,7 @@ from imagesdk import (
     ServerProfile,
     TransportError,
     VariationRequest,
+    batch,
     size_for,
 )
 from imagesdk.batch.engine import Engine
@@ -371,6 +372,24 @@ async def batches(images: ImageSession) -> None:
     def tell(record: Record, is_new: bool) -> None:  # noqa: FBT001
         print(record.custom_id, record.status, is_new)  # noqa: T201
 
+    for source in ("jobs.jsonl", Path("jobs.csv"), [{"prompt": "a fox", "n": 2}], None):
+        assert_type(await batch.run(source, "out", session=images), batch.Summary)
+    with batch.stop_on_signals() as stop:
+        await batch.run(
+            ({"prompt": prompt} for prompt in ("a", "b")),
+            Path("out"),
+            session={"model": "gpt-image-2"},
+            kind="txt",
+            in_doubt="skip",
+            include=["rejected", "in_doubt"],
+            sample=5,
+            max_cost=1.5,
+            prices=batch.read_prices("prices.toml"),
+            max_failure_rate=0.2,
+            deadline=3600,
+            stop=stop,
+            on_record=tell,
+        )
     engine: Engine = Worker(images, Path("out"))
     summary = await run_jobs(engine, jobs, Path("out"), concurrency=4, on_record=tell)
     assert_type(summary, Summary)

@@ -1,0 +1,244 @@
+"""`imagesdk batch run` that ends early: its limits, signals, and what the next command makes of the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.main import main
+from tests.cli.conftest import PROGRAM, clean_environment, serve
+
+KEY = "sk-test-cli"
+
+
+def fox(name: str, **more: object) -> str:
+    """Return a line of a batch file."""
+    return json.dumps({"id": name, "prompt": f"a fox named {name}", "size": "256x256", **more})
+
+
+def foxes(count: int) -> list[str]:
+    """Return so many lines."""
+    return [fox(f"fox-{number}") for number in range(count)]
+
+
+def statuses(out: Path) -> dict[str, str]:
+    """Return the status of each request in the manifest."""
+    lines = (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["custom_id"]: record["status"] for record in map(json.loads, lines)}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for images that does not exist yet."""
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[str]:
+    """A server whose smallest images take half a second."""
+    with serve("--seconds-per-image", "8") as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _account(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", served)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+# Limits -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (("--max-images", "2"), "would exceed max_images, 2"),
+        (("--max-cost", "0.05", "--prices", "p.toml"), "would exceed max_cost, 0.05"),
+        (("--deadline", "0.000001s"), "the deadline"),
+    ],
+)
+def test_a_limit_is_exit_code_4_and_the_same_command_goes_on(
+    prompts: Callable[..., Path],
+    out: Path,
+    options: tuple[str, ...],
+    what: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that a limit ended says which one, and how much is left; without it the rest is done."""
+    path = prompts(*foxes(4))
+    path.with_name("p.toml").write_text("[[price]]\nimage = 0.02\n", encoding="utf-8")
+    options = tuple(str(path.with_name(o)) if o == "p.toml" else o for o in options)
+    command = ["batch", "run", str(path), "--out", str(out)]
+    assert main([*command, *options]) == EXIT_CODES["stopped"] == 4
+    said = capsys.readouterr().err
+    assert what in said
+    assert ("4 not begun" if "--deadline" in options else "2 not begun") in said
+    assert main(command) == EXIT_CODES["done"]
+    assert len(statuses(out)) == 4
+
+
+def test_failures_are_exit_code_4(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --max-failures the run ends at the failure with that number."""
+    path = prompts(*(fox(f"bad-{n}", prompt="a [blocked] thing") for n in range(4)))
+    command = ["batch", "run", str(path), "--out", str(out), "--concurrency", "1"]
+    assert main([*command, "--max-failures", "2"]) == EXIT_CODES["stopped"]
+    assert (
+        "stopped, 2 not begun: 2 requests failed, which is max_failures" in capsys.readouterr().err
+    )
+
+
+def test_a_request_without_a_price_is_found_before_anything_is_sent(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A price table that does not fit all lines is refused, with the line."""
+    path = prompts(fox("a"), fox("b", size="512x512"))
+    prices = path.with_name("prices.toml")
+    prices.write_text('[[price]]\nsize = "256x256"\nimage = 0.016\n', encoding="utf-8")
+    command = ["batch", "run", str(path), "--out", str(out), "--prices", str(prices)]
+    assert main(command) == EXIT_CODES["usage"]
+    assert f"{path}: line 2: {prices} has no price for" in capsys.readouterr().err
+    prompts(fox("a"))
+    assert main(command) == EXIT_CODES["done"]
+    assert "they cost 0.02 at most" in capsys.readouterr().err
+    record = json.loads((out / "manifest.jsonl").read_text(encoding="utf-8"))
+    assert record["cost"] == 0.016
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--max-images", "0"), ("--max-cost", "1"), ("--max-failure-rate", "2"), ("--sample", "0")],
+)
+def test_a_limit_that_is_none_is_exit_code_2(
+    prompts: Callable[..., Path], out: Path, options: tuple[str, str]
+) -> None:
+    """A limit out of range, or without its prices, is a usage error; nothing is made."""
+    path = prompts(fox("a"))
+    assert main(["batch", "run", str(path), "--out", str(out), *options]) == EXIT_CODES["usage"]
+    assert not out.exists() or not list(out.glob("*.png"))
+
+
+def test_a_sample_leaves_the_rest(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--sample does some requests for real; the command without it does the others."""
+    path = prompts(*foxes(10))
+    command = ["batch", "run", str(path), "--out", str(out)]
+    assert main([*command, "--sample", "2"]) == EXIT_CODES["done"]
+    assert "8 were left for another run" in capsys.readouterr().err
+    assert set(statuses(out)) == {"fox-0", "fox-5"}
+    assert main(command) == EXIT_CODES["done"]
+    assert "2 were done before" in capsys.readouterr().err
+
+
+# Retry --------------------------------------------------------------------------------------------
+
+
+def test_retry_does_again_what_failed(
+    prompts: Callable[..., Path],
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``batch retry`` needs no file, from any folder; what was rejected is done again if it is included."""
+    path = prompts(fox("good"), fox("bad", prompt="a [blocked] thing"))
+    picture = path.with_name("in.png")
+    picture.write_bytes(b"no image")
+    prompts(fox("good"), fox("bad", prompt="a [blocked] thing"), '{"id": "v", "image": "in.png"}')
+    monkeypatch.chdir(path.parent)
+    command = ["batch", "run", path.name, "--out", str(out), "--validate", "off"]
+    assert main(command) == EXIT_CODES["some_failed"]
+    assert statuses(out) == {"good": "done", "bad": "rejected", "v": "rejected"}
+    monkeypatch.chdir("/")
+    assert main(["batch", "retry", str(out)]) == EXIT_CODES["some_failed"]
+    assert "0 images from 0 requests" in capsys.readouterr().err
+    picture.write_bytes(next(out.glob("*.png")).read_bytes())
+    assert main(["batch", "retry", str(out), "--include", "rejected"]) == EXIT_CODES["some_failed"]
+    assert "1 images from 2 requests" in capsys.readouterr().err
+    assert statuses(out)["v"] == "done"
+
+
+def test_retry_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that no run was made into cannot be tried again, and is left as it is."""
+    assert main(["batch", "retry", str(tmp_path)]) == EXIT_CODES["failed"]
+    assert f"there was no run into {tmp_path}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+# Signals ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(path: Path, out: Path, url: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a batch, two requests at a time, in a process; begin the block when two are in flight."""
+    command = [*PROGRAM, "batch", "run", str(path), "--out", str(out), "--concurrency", "2"]
+    with subprocess.Popen(
+        [*command, "--images-per-minute", "off", "--base-url", url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=clean_environment(OPENAI_API_KEY=KEY),
+    ) as process:
+        try:
+            until = time.monotonic() + 20
+            while _count(out, "started") < 2:
+                assert time.monotonic() < until, "nothing was sent"
+                assert process.poll() is None, process.communicate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+def _count(out: Path, state: str) -> int:
+    sql = "SELECT count(*) FROM jobs WHERE state = ?"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{out}/run.db?mode=ro", uri=True)) as ledger:
+            return int(ledger.execute(sql, (state,)).fetchone()[0])
+    except sqlite3.OperationalError:  # not yet there
+        return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_what_is_in_flight_arrive(
+    prompts: Callable[..., Path], out: Path, slow: str, number: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM end a run after what is paid for: nothing is in doubt, the rest is to be done."""
+    with running(prompts(*foxes(6)), out, slow) as process:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == EXIT_CODES["interrupted"] == 130
+    assert "what is in flight is waited for (Ctrl-C ends it at once" in said
+    assert statuses(out) == {"fox-0": "done", "fox-1": "done"}
+    assert "stopped, 4 not begun" in said
+    assert (_count(out, "pending"), _count(out, "in_doubt")) == (4, 0)
+
+
+def test_a_second_signal_ends_at_once_and_says_what_is_in_doubt(
+    prompts: Callable[..., Path], out: Path, slow: str
+) -> None:
+    """A second Ctrl-C waits for nothing; what was in flight is in doubt."""
+    path = prompts(*(fox(f"fox-{number}", size="1024x1024") for number in range(4)))
+    with running(path, out, slow) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "waited for" not in process.stderr.readline():
+            pass
+        begun_at = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert time.monotonic() - begun_at < 4  # an image takes eight seconds
+    assert process.returncode == EXIT_CODES["interrupted"]
+    assert "Traceback" not in said
+    assert statuses(out) == {"fox-0": "in_doubt", "fox-1": "in_doubt"}
