@@ -1,7 +1,7 @@
 """Turn a server's refusal into the right exception, whatever dialect it speaks.
 
 Dialects: nested ``{"error": {"message", "type", "param", "code"}}`` · ``{"error": "text"}`` · sd.cpp's
-``{"error": "code", "message": "text"}`` · FastAPI's ``{"detail": "text"}`` or a list of them · a bare JSON
+``{"error": "code", "message": "text"}`` · FastAPI's ``{"detail": "text"}``, a list of them or an object · a bare JSON
 string · HTML of a proxy · plain text · nothing. Codes may be numbers.
 
 What decides is the code, never the prose, with one exception: "Limit: 0/1min" has no code of its own.
@@ -168,7 +168,8 @@ def _kind(status: int, words: _Words, headers: Mapping[str, str]) -> type[APIErr
         by_number = int(code) if re.fullmatch("[45][0-9][0-9]", code) else status
         by_type = _STATUS_OF_CODE.get((words.type or "").lower(), by_number)
         status = _STATUS_OF_CODE.get(code, by_type)
-    if code in _MODERATION_CODES or words.type == "image_generation_user_error":
+    blocked = words.type == "image_generation_user_error" or _azure_filter(words) is not None
+    if code in _MODERATION_CODES or blocked:
         return ModerationError
     if code in _QUOTA_CODES or status == 402:
         return QuotaExceededError
@@ -240,6 +241,8 @@ def _from_object(data: dict[str, Any]) -> _Words:
     if isinstance(error, str) and isinstance(message, str):
         return _words(message, data, error)
     said = error or data.get("detail") or message
+    if isinstance(said, dict):  # a detail that is an object
+        said = said.get("message") or said.get("error") or said
     return _words(said, data, data.get("code"))
 
 
@@ -282,6 +285,21 @@ def _from_markup(text: str) -> str:
     return f"a proxy or web server answered with a page: {_shorten(words, _MAX_WORD_CHARS)}"
 
 
+def _azure_filter(words: _Words) -> Mapping[str, Any] | None:
+    """Return what Azure's content filter says of a prompt that it blocked, None if it did not.
+
+    LiteLLM passes it on with a code of its own: https://github.com/BerriAI/litellm/pull/16231
+    """
+    error = words.error or {}
+    passed_on = error.get("provider_specific_fields")
+    for place in (error, passed_on if isinstance(passed_on, Mapping) else {}):
+        inner = place.get("innererror") or place.get("inner_error")
+        if isinstance(inner, Mapping) and inner.get("code") == "ResponsibleAIPolicyViolation":
+            found = inner.get("content_filter_results") or inner.get("content_filter_result")
+            return found if isinstance(found, Mapping) else {}
+    return None
+
+
 def _moderation(words: _Words) -> tuple[tuple[str, ...], str | None]:
     details = (words.error or {}).get("moderation_details")
     if isinstance(details, Mapping):
@@ -289,6 +307,12 @@ def _moderation(words: _Words) -> tuple[tuple[str, ...], str | None]:
         stage = details.get("moderation_stage")
         named = tuple(map(str, categories)) if isinstance(categories, list) else ()
         return named, None if stage is None else str(stage)
+    if results := _azure_filter(words):
+        return tuple(
+            str(category)
+            for category, result in results.items()
+            if isinstance(result, Mapping) and result.get("filtered") is True
+        ), None
     match = _CATEGORIES.search(words.message)
     named = tuple(c.strip() for c in match[1].split(",") if c.strip()) if match else ()
     return named, None
