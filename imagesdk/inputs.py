@@ -28,15 +28,16 @@ import attrs
 import pybase64
 
 from imagesdk.errors import InvalidImageError
-from imagesdk.models.requests import ImageInfo, ImageInput
+from imagesdk.models.requests import FILE_ID, ImageInfo, ImageInput
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe, sniff
 
-__all__ = ("ResolvedInput", "as_list", "resolve", "resolve_path")
+__all__ = ("ResolvedInput", "as_list", "by_reference", "resolve", "resolve_path")
 
 _PIECE_BYTES = 128 * 1024
 """An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
+_URL_BEGINNINGS = ("http://", "https://")
 _SAVE_IT = "save it to a file and pass the path"
 _UNCHANGED = "it must not change while a call uses it"
 _T = TypeVar("_T")
@@ -114,6 +115,20 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     else:
         info, problem = _probe(name, source)
     return _resolved(name, source, filename or own_name, content_type, info, problem)
+
+
+def by_reference(name: str, value: ImageInput) -> ResolvedInput | None:
+    """Return an image that the server fetches by itself: a URL, or the id of an uploaded file.
+
+    Returns:
+        None if *value* is neither.
+    """
+    if not isinstance(value, str) or not value.startswith((*_URL_BEGINNINGS, FILE_ID)):
+        return None
+    nothing = MemorySource(data=memoryview(b""))
+    field = name.partition("[")[0]
+    file = InputFile(field=field, filename="", content_type="", source=nothing, reference=value)
+    return ResolvedInput(file=file, info=None)
 
 
 def resolve_path(name: str, path: str | os.PathLike[str]) -> ResolvedInput:
@@ -409,8 +424,10 @@ def _from_blocking(name: str, value: object) -> tuple[_Source, str | None]:
 
 def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, str]:
     text = os.fspath(value)
-    if text.startswith(("http://", "https://")):
-        raise _unusable(name, "a URL is no file", "download it first and pass the bytes")
+    if text.startswith((*_URL_BEGINNINGS, FILE_ID)):
+        what = "a file_id is no file" if text.startswith(FILE_ID) else "a URL is no file"
+        hint = "download it first and pass the bytes; servers with JSON edits take it: see docs/servers.md"
+        raise _unusable(name, what, hint)
     path = Path(text)
     label = f"the file {text!r}"
     try:

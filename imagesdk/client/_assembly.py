@@ -19,10 +19,12 @@ from imagesdk.errors import (
     InvalidRequestError,
     PartialResultError,
 )
-from imagesdk.inputs import ResolvedInput, as_list, resolve, resolve_path
+from imagesdk.inputs import ResolvedInput, as_list, by_reference, resolve, resolve_path
 from imagesdk.limiters.base import Priority
 from imagesdk.models.checks import Problem, check, check_stream, check_total
+from imagesdk.models.dialects import check_server, not_served
 from imagesdk.models.families import ModelFamily
+from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
@@ -42,12 +44,12 @@ __all__ = (
     "CallOptions",
     "Validate",
     "as_request",
+    "check_endpoint",
     "check_extra",
     "find_problems",
     "images_asked",
     "join",
     "judge",
-    "no_model",
     "read_inputs",
     "resolve_inputs",
     "split",
@@ -145,31 +147,49 @@ def as_request(item: object) -> ImageRequest:
     )
 
 
-def no_model(request: ImageRequest, host: str) -> ConfigurationError:
-    """Return the error for a server that answers no request without a model."""
-    if request.endpoint == "variations":
-        advice = "and no model of its own makes variations: use edit() with a prompt instead"
-    else:
-        advice = (
-            "pass model= to ImageSession or to the call (--model on the command line), "
-            "for example 'gpt-image-2'"
+def check_endpoint(request: ImageRequest, profile: ServerProfile, host: str) -> None:
+    """Look whether the server has what a request is for.
+
+    Raises:
+        InvalidRequestError: It has no such endpoint.
+        ConfigurationError: It answers no request without a model.
+    """
+    if request.endpoint not in profile.paths:
+        raise InvalidRequestError(not_served(request.endpoint, profile), field="endpoint")
+    if request.model is None and profile.requires_model:
+        example = ", for example 'gpt-image-2'" if profile.name.startswith("openai") else ""
+        raise ConfigurationError(
+            f"the server {host} answers no request without a model: pass model= to ImageSession or "
+            f"to the call (--model on the command line){example}"
         )
-    return ConfigurationError(f"the server {host} answers no request without a model: {advice}")
 
 
-async def resolve_inputs(request: ImageRequest) -> list[ResolvedInput]:
+async def resolve_inputs(request: ImageRequest, profile: ServerProfile) -> list[ResolvedInput]:
     """Make the image inputs of a request ready to be sent, in the order of its fields.
 
     Raises:
         InvalidImageError: One cannot be sent at all.
     """
-    return [await resolve(name, value) for name, value in _named_inputs(request)]
+    referred = by_reference if _takes_references(request, profile) else _nothing
+    return [
+        referred(name, value) or await resolve(name, value)
+        for name, value in _named_inputs(request)
+    ]
 
 
-def read_inputs(request: ImageRequest) -> list[ResolvedInput]:
+def read_inputs(request: ImageRequest, profile: ServerProfile) -> list[ResolvedInput]:
     """Do as `resolve_inputs` for a request whose images are paths; blocks."""
+    referred = by_reference if _takes_references(request, profile) else _nothing
     named = cast("list[tuple[str, str | os.PathLike[str]]]", _named_inputs(request))
-    return [resolve_path(name, path) for name, path in named]
+    return [referred(name, path) or resolve_path(name, path) for name, path in named]
+
+
+def _takes_references(request: ImageRequest, profile: ServerProfile) -> bool:
+    return request.endpoint == "edits" and profile.edit_body == "json"
+
+
+def _nothing(name: str, value: ImageInput) -> None:
+    del name, value
 
 
 def _named_inputs(request: ImageRequest) -> list[tuple[str, ImageInput]]:
@@ -221,14 +241,18 @@ def find_problems(
     parts: Sequence[ImageRequest],
     family: ModelFamily,
     inputs: Sequence[ResolvedInput],
+    *,
+    profile: ServerProfile,
     stream: StreamOptions | None = None,
 ) -> list[Problem]:
     """Return the rules that a request breaks, before and after it is split."""
     total = check_total(request.n)
     part = attrs.evolve(parts[0], n=None) if total else parts[0]
-    streamed = [] if stream is None else check_stream(part, stream, family)
+    images = sum([entry.file.field == "image" for entry in inputs])
+    here = check_server(part, profile, input_images=images, streamed=stream is not None)
+    streamed = [] if stream is None or here else check_stream(part, stream, family)
     infos = _infos(inputs) if inputs else _NO_INFOS
-    return [*total, *streamed, *check(part, family, infos)]
+    return [*total, *here, *streamed, *check(part, family, infos)]
 
 
 def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequence[Problem]) -> None:
@@ -260,7 +284,7 @@ def judge(validate: Validate, inputs: Sequence[ResolvedInput], problems: Sequenc
     raise error
 
 
-def check_extra(request: ImageRequest) -> None:
+def check_extra(request: ImageRequest, profile: ServerProfile) -> None:
     """Look at the headers and fields that the caller adds.
 
     Raises:
@@ -268,7 +292,7 @@ def check_extra(request: ImageRequest) -> None:
         ConfigurationError: A header cannot be sent.
     """
     if request.extra_headers:
-        check_extra_headers(request.extra_headers)
+        check_extra_headers(request.extra_headers, profile)
     if request.extra_body:
         for name in _NOT_EXTRA.intersection(request.extra_body):
             raise InvalidRequestError(
@@ -283,6 +307,7 @@ def wire_request(
     endpoint: Endpoint,
     own_headers: Mapping[str, str],
     *,
+    profile: ServerProfile,
     stream: StreamOptions | None = None,
 ) -> WireRequest:
     """Encode one part, with the headers that are the same for each of its attempts.
@@ -291,7 +316,7 @@ def wire_request(
         InvalidRequestError: A value cannot be put into JSON, or must not stand in extra_body.
         ConfigurationError: A header cannot be sent.
     """
-    check_extra(part)
+    check_extra(part, profile)
     key = os.urandom(16).hex()  # names this request, and parts its form
     try:
         return encode(
@@ -299,8 +324,9 @@ def wire_request(
             family,
             files,
             boundary=key,
+            profile=profile,
             stream=stream,
-            base_url=f"{endpoint.base_url}/",
+            url=endpoint.url_of(part),
             own_headers={"Idempotency-Key": key, **own_headers},
         )
     except (TypeError, ValueError) as error:
@@ -443,6 +469,8 @@ def _infos(inputs: Sequence[ResolvedInput]) -> InputInfos:
     def of(field: str) -> list[Any]:
         return [e.info for e in inputs if e.file.field == field and e.info is not None]
 
+    if any(e.file.field == "image" and e.file.reference for e in inputs):
+        return InputInfos(images=tuple(of("image")))  # nothing to compare a mask with
     return InputInfos(
         images=tuple(of("image")),
         mask=next(iter(of("mask")), None),

@@ -160,6 +160,7 @@ class Pipeline:
         secret: The API key, blotted out of what the server sends.
         slots: Bounds the exchanges in flight, None for any number.
         on_event: Told of every step; None costs nothing.
+        list_key: Where the list of images is in an answer.
     """
 
     transport: Transport
@@ -169,6 +170,7 @@ class Pipeline:
     secret: str = attrs.field(repr=False)
     slots: Slots | None
     on_event: Callable[[Event], None] | None
+    list_key: str = "data"
     closed: bool = attrs.field(default=False, init=False)
     _deadlines: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
 
@@ -315,6 +317,7 @@ class Pipeline:
             limit_bytes=call.max_body_bytes,
             new_sink=call.new_sink,
             secret=self.secret,
+            list_key=self.list_key,
             cut_off=lambda: self._cut_off(call),
         )
 

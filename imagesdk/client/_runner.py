@@ -13,12 +13,12 @@ import attrs
 from imagesdk.client._assembly import (
     CallOptions,
     Validate,
+    check_endpoint,
     check_extra,
     find_problems,
     images_asked,
     join,
     judge,
-    no_model,
     read_inputs,
     resolve_inputs,
     split,
@@ -32,11 +32,12 @@ from imagesdk.client.downloads import Downloader
 from imagesdk.client.receiving import NewSink
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import CompletedImage, Deliver
-from imagesdk.errors import ConfigurationError, ImageSDKError, InvalidImageError
+from imagesdk.errors import ConfigurationError, ImageSDKError, InvalidImageError, NotFoundError
 from imagesdk.limiters.base import CallTooLarge
 from imagesdk.models.families import ModelFamily
 from imagesdk.models.profiles import ServerProfile, family_of, limit_group
 from imagesdk.models.requests import ImageRequest, StreamOptions, file_fields
+from imagesdk.models.servers import why_not_found
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.parts import MemorySink
@@ -171,8 +172,18 @@ class Runner:
             return [await self.pipeline.run(call)]
         except CallTooLarge as now:  # the server's limit is lower than was thought
             return await self._send_all(prepared, split(part, now.limit), call.place)
+        except NotFoundError as error:
+            return [self._explained(error, part)]
         except Exception as error:  # noqa: BLE001 - `join` raises it, once the others are done
             return [error]
+
+    def _explained(self, error: NotFoundError, part: ImageRequest) -> NotFoundError:
+        """Add what is known of endpoints and models that are no longer there."""
+        why = why_not_found(part.endpoint, part.model, self.profile, silent=error.error is None)
+        if why:
+            error.message = f"{error.message.rstrip('.')}. {why}"
+            error.args = (error.message,)
+        return error
 
     async def stream(
         self,
@@ -190,8 +201,15 @@ class Runner:
         async with Delivery(options.save_to, self.downloader.fetch) as delivery:
             prepared.new_sink = delivery.new_sink
             call = self._call(prepared.parts[0], prepared, None)
-            call.receive = StreamReceiver(pipeline=self.pipeline, deliver=deliver)
-            answer = await self.pipeline.run(call)
+            call.receive = StreamReceiver(
+                pipeline=self.pipeline,
+                deliver=deliver,
+                whole_answers=self.profile.stream_events == "answers",
+            )
+            try:
+                answer = await self.pipeline.run(call)
+            except NotFoundError as error:
+                raise self._explained(error, prepared.parts[0]) from None
             answers, unsaved = await delivery.finish([answer])
         attempts = tuple(call.attempts)
         response = join(1, answers, attempts, fetch=self.fetch, keep_partial=False, unsaved=unsaved)
@@ -212,7 +230,7 @@ class Runner:
         request, family = self.with_model(request)
         scope = self.scope(request.model)
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
-        inputs = await resolve_inputs(request) if file_fields(type(request)) else []
+        inputs = await resolve_inputs(request, self.profile) if file_fields(type(request)) else []
         parts = split(request, most)
         once = [entry for entry in inputs if not entry.file.source.replayable]
         if once and len(parts) > 1:
@@ -224,7 +242,10 @@ class Runner:
                 value=request.n,
                 limit=most,
             )
-        judge(self.validate, inputs, find_problems(request, parts, family, inputs, stream))
+        problems = find_problems(
+            request, parts, family, inputs, profile=self.profile, stream=stream
+        )
+        judge(self.validate, inputs, problems)
         return _Prepared(
             request=request,
             parts=parts,
@@ -244,22 +265,23 @@ class Runner:
             ConfigurationError: The server needs a model, and there is none.
         """
         request, family = self.with_model(request)
-        check_extra(request)
+        check_extra(request, self.profile)
         if self.validate == "error":
-            inputs = read_inputs(request) if file_fields(type(request)) else []
+            inputs = read_inputs(request, self.profile) if file_fields(type(request)) else []
             parts = split(request, family.max_n)
-            judge(self.validate, inputs, find_problems(request, parts, family, inputs))
+            problems = find_problems(request, parts, family, inputs, profile=self.profile)
+            judge(self.validate, inputs, problems)
 
     def with_model(self, request: ImageRequest) -> tuple[ImageRequest, ModelFamily]:
         """Return a request with the model that it is for, and what that takes.
 
         Raises:
+            InvalidRequestError: The server has no such endpoint.
             ConfigurationError: The server needs a model, and there is none.
         """
         if request.model is None and self.model is not None:
             request = attrs.evolve(request, model=self.model)
-        if request.model is None and self.profile.requires_model:
-            raise no_model(request, self.endpoint.host)
+        check_endpoint(request, self.profile, self.endpoint.host)
         return request, family_of(request.model, self.profile)
 
     def _call(
@@ -275,6 +297,7 @@ class Runner:
             prepared.files,
             self.endpoint,
             self.own_headers,
+            profile=self.profile,
             stream=prepared.stream,
         )
         self._calls += 1

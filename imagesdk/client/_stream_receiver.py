@@ -34,10 +34,12 @@ class StreamReceiver:
     Attributes:
         pipeline: Reads an answer that is no stream, and tells of events.
         deliver: Takes the partial images.
+        whole_answers: Whether the completed image comes in an event that is a whole answer.
     """
 
     pipeline: Pipeline
     deliver: Deliver
+    whole_answers: bool = False
     _last: PartialImage | None = attrs.field(default=None, init=False)
 
     async def __call__(self, call: Call, reply: Reply) -> Answer:
@@ -58,6 +60,7 @@ class StreamReceiver:
             reply.headers,
             max_event_bytes=call.max_body_bytes,
             secret=self.pipeline.secret,
+            list_key=self.pipeline.list_key if self.whole_answers else None,
         )
         why = "it ended early"
         broken: TransportError | None = None

@@ -169,7 +169,7 @@ class BatchCalls:
                 value=request.n,
                 limit=family.max_n,
             )
-        files = read_inputs(request) if file_fields(type(request)) else []
+        files = read_inputs(request, self._runner.profile) if file_fields(type(request)) else []
         try:
             line = encode_line(
                 custom_id,

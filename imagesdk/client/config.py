@@ -2,7 +2,8 @@
 
 The only module that reads environment variables, with the names that the official SDK uses:
 ``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID``.
-https://github.com/openai/openai-python (read 2026-11-20)
+https://github.com/openai/openai-python (read 2026-11-20). Before ``OPENAI_API_KEY`` comes the variable that a
+server's own SDK reads, where its profile names one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
@@ -19,7 +20,9 @@ from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.base import Limiter
 from imagesdk.limiters.local import ImageLimiter
 from imagesdk.limiters.unlimited import NoLimiter
-from imagesdk.models.profiles import ServerProfile, profile_for_host, profile_named
+from imagesdk.models.profiles import ServerProfile
+from imagesdk.models.requests import ImageRequest
+from imagesdk.models.servers import profile_for_host, profile_named
 from imagesdk.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -79,6 +82,12 @@ def hide_key(api_key: object) -> HiddenText:
     return HiddenText(api_key.strip())  # a key that is read from a file ends with a line break
 
 
+def _urls(endpoint: Endpoint) -> Mapping[str, str]:
+    profile = endpoint.profile
+    query = f"?{urlencode(profile.query)}" if profile.query else ""
+    return {name: f"{endpoint.base_url}/{path}{query}" for name, path in profile.paths.items()}
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """A server and the credentials for it.
@@ -87,11 +96,21 @@ class Endpoint:
         base_url: Without a slash at its end.
         credentials: Headers that go to the origin of base_url and nowhere else.
         secret: The API key, ``""`` without one: for blotting it out of what the server sends.
+        profile: How the server wants to be spoken to.
     """
 
     base_url: str
     credentials: Mapping[str, str]
     secret: str = attrs.field(repr=False)
+    profile: ServerProfile = attrs.field(repr=False)
+    _urls: Mapping[str, str] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_urls, takes_self=True)
+    )
+
+    def url_of(self, request: ImageRequest) -> str:
+        """Return where a request goes."""
+        url = self._urls[request.endpoint]
+        return url.replace("{model}", quote(str(request.model), safe="")) if "{" in url else url
 
     @property
     def host(self) -> str:
@@ -121,23 +140,35 @@ def read_endpoint(
     base_url: str | None,
     organization: str | None,
     project: str | None,
+    server: ServerProfile | str | None = None,
 ) -> Endpoint:
     """Fill what is None from the environment, and check it.
+
+    A key for OpenAI goes where the caller or the environment says that the server is, never to the
+    place that a profile knows.
 
     Raises:
         ConfigurationError: A value cannot be used; the message never shows the key.
     """
-    url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
-    key = hide_key(os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key)
+    given = base_url or os.environ.get("OPENAI_BASE_URL")
+    profile = None if server is None else choose_profile(server, "")
+    url = _checked_url(given or _default_url(profile))
+    profile = profile or profile_for_host(urlsplit(url).hostname or "")
+    variables = [profile.key_variable] if profile.key_variable else []
+    if given or url == DEFAULT_BASE_URL:
+        variables.append("OPENAI_API_KEY")
+    if api_key is None:
+        api_key = next((k for v in variables if (k := os.environ.get(v, "").strip())), "")
+    key = hide_key(api_key)
     _check_key(key)
-    if not key and urlsplit(url).hostname == urlsplit(DEFAULT_BASE_URL).hostname:
+    if not key and variables and profile_for_host(urlsplit(url).hostname or "").hosts:
         raise ConfigurationError(
-            "no API key: pass api_key= or set the environment variable OPENAI_API_KEY. "
+            f"no API key: pass api_key= or set the environment variable {variables[0]}. "
             "To try things without one, use the emulator: imagesdk serve, or --emulator"
         )
     headers = Hidden()
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        headers[profile.auth_header] = f"{profile.auth_scheme} {key}".strip()
     for header, value, variable in (
         ("OpenAI-Organization", organization, "OPENAI_ORG_ID"),
         ("OpenAI-Project", project, "OPENAI_PROJECT_ID"),
@@ -145,7 +176,23 @@ def read_endpoint(
         chosen = (value if value is not None else os.environ.get(variable, "")).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
-    return Endpoint(base_url=url, credentials=headers, secret=key)
+    return Endpoint(base_url=url, credentials=headers, secret=key, profile=profile)
+
+
+def _default_url(profile: ServerProfile | None) -> str:
+    """Return where a server is if nobody says it.
+
+    Raises:
+        ConfigurationError: It cannot be known.
+    """
+    if profile is None or profile.name.startswith("openai"):
+        return DEFAULT_BASE_URL
+    if profile.base_url is None:
+        raise ConfigurationError(
+            f"server={profile.name!r} does not say where the server is: pass base_url=, or set "
+            f"OPENAI_BASE_URL. {profile.not_found}".rstrip(". ")
+        )
+    return profile.base_url
 
 
 def _check_header(name: str, value: str) -> str:
@@ -168,7 +215,7 @@ def _check_header(name: str, value: str) -> str:
     return value
 
 
-def check_extra_headers(headers: Mapping[str, str]) -> None:
+def check_extra_headers(headers: Mapping[str, str], profile: ServerProfile) -> None:
     """Check headers that a caller adds to a request.
 
     Raises:
@@ -176,9 +223,9 @@ def check_extra_headers(headers: Mapping[str, str]) -> None:
     """
     for name, value in headers.items():
         _check_header(name, value)
-        if name.lower() == "authorization":
+        if name.lower() in ("authorization", profile.auth_header.lower()):
             raise ConfigurationError(
-                "extra_headers must not hold Authorization: pass the key as api_key="
+                f"extra_headers must not hold {name}: pass the key as api_key="
             )
 
 
@@ -232,10 +279,7 @@ def choose_profile(server: ServerProfile | str | None, host: str) -> ServerProfi
         return profile_for_host(host)
     if isinstance(server, ServerProfile):
         return server
-    try:
-        return profile_named(server)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    return profile_named(server)
 
 
 def choose_limiter(

@@ -43,6 +43,7 @@ async def receive_answer(
     limit_bytes: int,
     new_sink: NewSink,
     secret: str,
+    list_key: str = "data",
     cut_off: Callable[[], ImageSDKError | None] = lambda: None,
 ) -> Answer:
     """Return the answer that *reply* brings; its images go into sinks while they arrive.
@@ -52,6 +53,7 @@ async def receive_answer(
         limit_bytes: Most bytes of the body that are read, decompressed.
         new_sink: Makes the sink of an image.
         secret: The API key, blotted out of what an error keeps.
+        list_key: Where the list of images is in the answer.
         cut_off: Asked when the task is cancelled: why no more is read, if the images that are complete
             are wanted all the same; None if they are not.
 
@@ -74,6 +76,7 @@ async def receive_answer(
         reply.headers,
         new_sink=new_part,
         secret=secret,
+        list_key=list_key,
         max_unpacked_bytes=limit_bytes,
     )
     interrupted: ImageSDKError | None = None

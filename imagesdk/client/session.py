@@ -17,7 +17,6 @@ from imagesdk.client._stream_methods import StreamMethods
 from imagesdk.client.batches import BatchCalls
 from imagesdk.client.config import (
     choose_limiter,
-    choose_profile,
     choose_transport,
     hide_key,
     read_endpoint,
@@ -56,23 +55,25 @@ class ImageSession(StreamMethods):
     any number of tasks of one event loop; it may be made before the loop runs.
 
     Args:
-        api_key: None for ``OPENAI_API_KEY``. Surrounding white space is removed. Servers of your own
-            may need none.
-        base_url: None for ``OPENAI_BASE_URL``, or else OpenAI's own. With its path, as in
-            ``"http://127.0.0.1:8000/v1"``.
+        api_key: None for ``OPENAI_API_KEY``, or before it the variable that the server's profile names.
+            Surrounding white space is removed. Servers of your own may need none.
+        base_url: None for ``OPENAI_BASE_URL``, or else where the profile of *server* says, or OpenAI's
+            own. With its path, as in ``"http://127.0.0.1:8000/v1"``.
         organization: None for ``OPENAI_ORG_ID``.
         project: None for ``OPENAI_PROJECT_ID``.
         model: Model of every call that names none. None sends no model: the classic API. OpenAI's own
             server requires one.
-        server: A `ServerProfile`, or the name of one; None picks it by the host of base_url.
+        server: A `ServerProfile`, or the name of a known one, such as ``"azure"``, ``"xai"``, ``"localai"``:
+            docs/servers.md lists them. None picks it by the host of base_url.
         images_per_minute: Limit of the key in images, above 0. ``"auto"`` begins with the profile's and
             follows what the server names, up and down. None for no limit of ours. Left out, the
-            server's profile decides: 50.
+            server's profile decides: 50 a minute, and no limit for servers of your own.
         limiter: An `ImageLimiter` or `RedisLimiter` that several sessions share, instead of
             images_per_minute.
         retry: What to do when an exchange fails.
         timeout: Seconds from a call's first admission to its end: attempts, pauses, waits after a 429.
-            Time in the queue before that does not count. None for any time.
+            Time in the queue before that does not count. None for any time. Left out, the server's profile
+            decides: 600, and 3,600 for servers of your own.
         max_wait: Seconds that a call may wait in the limiter's queue; a longer wait is refused at once.
             None for any time.
         max_concurrency: Most exchanges in flight, None for any number.
@@ -98,7 +99,7 @@ class ImageSession(StreamMethods):
         images_per_minute: float | Literal["profile", "auto"] | None = "profile",
         limiter: Limiter | None = None,
         retry: RetryPolicy | None = None,
-        timeout: float | None = 600.0,
+        timeout: float | Literal["profile"] | None = "profile",
         max_wait: float | None = None,
         max_concurrency: int | None = None,
         validate: Validate = "error",
@@ -108,11 +109,16 @@ class ImageSession(StreamMethods):
     ) -> None:
         api_key = None if api_key is None else hide_key(api_key)
         endpoint = read_endpoint(
-            api_key=api_key, base_url=base_url, organization=organization, project=project
+            api_key=api_key,
+            base_url=base_url,
+            organization=organization,
+            project=project,
+            server=server,
         )
-        profile = choose_profile(server, endpoint.host)
+        profile = endpoint.profile
         self._defaults = CallOptions(
-            timeout=seconds("timeout", timeout), max_wait=seconds("max_wait", max_wait, zero=True)
+            timeout=profile.timeout if timeout == "profile" else seconds("timeout", timeout),
+            max_wait=seconds("max_wait", max_wait, zero=True),
         )
         if validate not in ("error", "warn", "off"):
             raise ConfigurationError(
@@ -126,6 +132,7 @@ class ImageSession(StreamMethods):
             secret=endpoint.secret,
             slots=None if max_concurrency is None else Slots(max_concurrency),
             on_event=on_event,
+            list_key=profile.list_key,
         )
         self._runner = Runner(
             endpoint=endpoint,

@@ -32,7 +32,7 @@ from imagesdk.models.requests import (
     body_fields,
 )
 
-__all__ = ("Problem", "check", "check_inputs", "check_stream", "check_total")
+__all__ = ("Problem", "check", "check_inputs", "check_stream", "check_total", "problem")
 
 _SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -69,7 +69,7 @@ def check_total(n: object) -> list[Problem]:
     """Check a total number of images, before it is split: any whole number from 1 up."""
     if n is None or (_is_int(n) and n >= 1):  # type: ignore[operator]
         return []
-    return [_problem("n", n, "a whole number from 1 up", "ask for at least one image")]
+    return [problem("n", n, "a whole number from 1 up", "ask for at least one image")]
 
 
 def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
@@ -90,15 +90,15 @@ def _check_fields(request: ImageRequest, family: ModelFamily) -> list[Problem]:
     fields = body_fields(request)
     found: list[Problem | None] = []
     if not isinstance(fields.get("model", ""), str):
-        found.append(_problem("model", request.model, "a string", "the name of a model, or None"))
+        found.append(problem("model", request.model, "a string", "the name of a model, or None"))
     if not isinstance(request, VariationRequest):
         found.append(_check_prompt(request.prompt, family))
     fields.pop("prompt", None)
     if family.params is not None and request.endpoint not in family.params:
         allowed = f"a model that serves {request.endpoint}"
         advice = f"{family.name} has no {request.endpoint}; {_instead(request.endpoint)}"
-        found.append(_problem("model", request.model, allowed, advice))
-        return [problem for problem in found if problem is not None]
+        found.append(problem("model", request.model, allowed, advice))
+        return [one for one in found if one is not None]
     n = fields.pop("n", None)
     if n is not None:
         found.append(_check_n(n, family))
@@ -110,7 +110,7 @@ def _check_fields(request: ImageRequest, family: ModelFamily) -> list[Problem]:
         found += [_check_param(name, fields[name], rules.get(name), family) for name in fields]
     if not family.sends_response_format:
         found += _check_gpt_image(fields, n, family)
-    return [problem for problem in found if problem is not None]
+    return [one for one in found if one is not None]
 
 
 def _instead(endpoint: Endpoint) -> str:
@@ -122,15 +122,15 @@ def _instead(endpoint: Endpoint) -> str:
 def _check_prompt(prompt: object, family: ModelFamily) -> Problem | None:
     longest = family.max_prompt_chars
     if not isinstance(prompt, str):
-        return _problem("prompt", prompt, "a string", "pass the description as str")
+        return problem("prompt", prompt, "a string", "pass the description as str")
     if not prompt.isascii() and _SURROGATE.search(prompt):
         advice = "half of a surrogate pair cannot be sent; decode your text as UTF-8"
-        return _problem("prompt", prompt, "whole characters", advice)
+        return problem("prompt", prompt, "whole characters", advice)
     if prompt.strip() and (longest is None or len(prompt) <= longest):
         return None
     allowed = f"1 to {longest:,} characters" if longest else "at least 1 character"
     if not prompt.strip():
-        return _problem("prompt", prompt, allowed, "describe the picture that you want")
+        return problem("prompt", prompt, allowed, "describe the picture that you want")
     return Problem(
         field="prompt",
         value=len(prompt),
@@ -143,7 +143,7 @@ def _check_n(n: object, family: ModelFamily) -> Problem | None:
     if _is_int(n) and 1 <= n <= family.max_n:  # type: ignore[operator]
         return None
     allowed = f"a whole number from 1 to {family.max_n}"
-    return _problem("n", n, allowed, f"the limit of {family.name}")
+    return problem("n", n, allowed, f"the limit of {family.name}")
 
 
 def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Problem | None:
@@ -151,12 +151,12 @@ def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Problem | 
         return None
     names = ", ".join(rule.names)
     if rule.multiple_px is None:
-        return _problem("size", size, names, f"the sizes of {family.name}")
+        return problem("size", size, names, f"the sizes of {family.name}")
     match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if match is None:
-        return _problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
+        return problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
     reason = _size_reason(int(match[1]), int(match[2]), rule)
-    return _problem("size", size, reason, f"a bound of {family.name}") if reason else None
+    return problem("size", size, reason, f"a bound of {family.name}") if reason else None
 
 
 def _size_reason(width: int, height: int, rule: SizeRule) -> str | None:
@@ -186,16 +186,16 @@ def _check_param(
     match rule:
         case None if name == "response_format" and not family.sends_response_format:
             if value not in ("url", "b64_json"):
-                return _problem(name, value, "b64_json", f"the only format of {family.name}")
+                return problem(name, value, "b64_json", f"the only format of {family.name}")
         case None:
             advice = f"{family.name} does not take it; if your server does, pass it in extra_body"
-            return _problem(name, value, "left out", advice)
+            return problem(name, value, "left out", advice)
         case Choice(values):
             if value not in values:
-                return _problem(name, value, ", ".join(values), f"the choices of {family.name}")
+                return problem(name, value, ", ".join(values), f"the choices of {family.name}")
         case IntRange(low, high):
             if not _is_int(value) or not low <= value <= high:  # type: ignore[operator]
-                return _problem(name, value, f"{low} to {high}", f"the range of {family.name}")
+                return problem(name, value, f"{low} to {high}", f"the range of {family.name}")
         case _:  # AnyValue
             pass
     return None
@@ -205,7 +205,7 @@ def _check_gpt_image(
     fields: Mapping[str, Any], n: object, family: ModelFamily
 ) -> Iterator[Problem]:
     if fields.get("response_format") == "url":
-        yield _problem(
+        yield problem(
             "response_format",
             "url",
             "b64_json",
@@ -222,9 +222,9 @@ def _check_combinations(fields: Mapping[str, Any], n: object) -> Iterator[Proble
     """
     output = fields.get("output_format", "png")
     if fields.get("background") == "transparent" and output not in ("png", "webp"):
-        yield _problem("background", "transparent", "output_format png or webp", f"not {output}")
+        yield problem("background", "transparent", "output_format png or webp", f"not {output}")
     if "output_compression" in fields and output not in ("webp", "jpeg"):
-        yield _problem(
+        yield problem(
             "output_compression",
             fields["output_compression"],
             "output_format webp or jpeg",
@@ -232,13 +232,13 @@ def _check_combinations(fields: Mapping[str, Any], n: object) -> Iterator[Proble
         )
     for name in ("frame_count", "frame_duration_ms"):
         if name in fields and output != "gif":
-            yield _problem(name, fields[name], "output_format gif", f"not {output}")
+            yield problem(name, fields[name], "output_format gif", f"not {output}")
     if ("svg" in fields) != (output == "svg"):
-        yield _problem("svg", fields.get("svg"), "both svg= and output_format='svg'", "or neither")
+        yield problem("svg", fields.get("svg"), "both svg= and output_format='svg'", "or neither")
     elif output == "svg" and not (isinstance(fields["svg"], Mapping) and "model" in fields["svg"]):
-        yield _problem("svg", fields["svg"], "{'model': …}", "svg output needs its model")
+        yield problem("svg", fields["svg"], "{'model': …}", "svg output needs its model")
     if output == "svg" and n not in (None, 1):
-        yield _problem("n", n, 1, "svg output makes one image a request")
+        yield problem("n", n, 1, "svg output makes one image a request")
 
 
 def check_stream(
@@ -255,7 +255,7 @@ def _check_stream(
     request: ImageRequest, stream: StreamOptions, family: ModelFamily
 ) -> Iterator[Problem]:
     if not family.streams:
-        yield _problem(
+        yield problem(
             "model",
             request.model,
             "a model that streams",
@@ -264,10 +264,10 @@ def _check_stream(
     wanted, most = stream.partial_images, family.max_partial_images
     if wanted is not None and (not _is_int(wanted) or not 0 <= wanted <= (most or wanted)):
         allowed = "a whole number from 0 up" if most is None else f"a whole number from 0 to {most}"
-        yield _problem("partial_images", wanted, allowed, "each partial image is billed")
+        yield problem("partial_images", wanted, allowed, "each partial image is billed")
     output = body_fields(request).get("output_format")
     if output in ("gif", "svg"):
-        yield _problem("output_format", output, "png, webp, jpeg", f"{output} is not streamed")
+        yield problem("output_format", output, "png, webp, jpeg", f"{output} is not streamed")
 
 
 def check_inputs(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
@@ -282,7 +282,7 @@ def _check_inputs(
     if rule is None or not inputs.images:
         return
     if len(inputs.images) > rule.max_count:
-        yield _problem(
+        yield problem(
             "image",
             len(inputs.images),
             f"at most {rule.max_count} image{'s' if rule.max_count > 1 else ''}",
@@ -293,7 +293,7 @@ def _check_inputs(
         yield from _check_image(name, info, rule, family)
     first = inputs.images[0]
     if inputs.mask is not None and body_fields(request).get("output_format") == "gif":
-        yield _problem("mask", "given", "left out for gif output", "or change output_format")
+        yield problem("mask", "given", "left out for gif output", "or change output_format")
     if inputs.mask is not None and family.mask is not None:
         yield from _check_overlay("mask", inputs.mask, first, family.mask)
     if inputs.markup is not None:
@@ -304,7 +304,7 @@ def _check_inputs(
         and inputs.mask is None
         and not first.has_alpha
     ):
-        yield _problem(
+        yield problem(
             "image",
             "an opaque image",
             "transparency of its own, or a mask",
@@ -318,11 +318,11 @@ def _check_image(
 ) -> Iterator[Problem]:
     if info.format not in rule.formats:
         formats = ", ".join(rule.formats)
-        yield _problem(name, info.format, formats, f"the formats of {family.name}; convert it")
+        yield problem(name, info.format, formats, f"the formats of {family.name}; convert it")
     if info.size_bytes >= rule.below_bytes:
         yield _size_problem(name, info, rule.below_bytes)
     if rule.square and info.width != info.height:
-        yield _problem(
+        yield problem(
             name,
             f"{info.width}x{info.height}",
             "a square",
@@ -334,18 +334,18 @@ def _check_overlay(
     name: str, info: ImageInfo, first: ImageInfo, rule: MaskRule | None
 ) -> Iterator[Problem]:
     if info.format != "png":
-        yield _problem(name, info.format, "png", "save it as PNG with an alpha channel")
+        yield problem(name, info.format, "png", "save it as PNG with an alpha channel")
     if rule is not None and info.size_bytes >= rule.below_bytes:
         yield _size_problem(name, info, rule.below_bytes)
     if (info.width, info.height) != (first.width, first.height):
-        yield _problem(
+        yield problem(
             name,
             f"{info.width}x{info.height}",
             f"{first.width}x{first.height}, as the image",
             "resize it to the image",
         )
     if not info.has_alpha:
-        yield _problem(
+        yield problem(
             name,
             "no alpha channel",
             "an alpha channel",
@@ -355,10 +355,10 @@ def _check_overlay(
 
 def _check_markup(inputs: InputInfos, first: ImageInfo, family: ModelFamily) -> Iterator[Problem]:
     if family.params is not None and "markup" not in family.params.get("edits", {}):
-        yield _problem("markup", "given", "left out", f"{family.name} does not take it")
+        yield problem("markup", "given", "left out", f"{family.name} does not take it")
         return
     if inputs.mask is not None:
-        yield _problem("markup", "given with mask", "either markup or mask", "leave one out")
+        yield problem("markup", "given with mask", "either markup or mask", "leave one out")
     markup = inputs.markup
     if markup is not None and family.mask is not None:
         turned = first
@@ -380,7 +380,8 @@ def _size_problem(name: str, info: ImageInfo, below_bytes: int) -> Problem:
     )
 
 
-def _problem(field: str, value: object, limit: object, advice: str) -> Problem:
+def problem(field: str, value: object, limit: object, advice: str) -> Problem:
+    """Return the record of one broken rule, with its message."""
     shown = repr(value)
     if len(shown) > 80:
         shown = f"{shown[:77]}..."

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import attrs
 
 __all__ = (
+    "FILE_ID",
     "BinaryReader",
     "EditRequest",
     "Endpoint",
@@ -68,6 +69,9 @@ class PictureObject(Protocol):
         ...
 
 
+FILE_ID = "file_id:"
+"""What stands before the id of a file that was uploaded to the server before."""
+
 NamedImage: TypeAlias = (
     tuple[str | None, bytes | bytearray | memoryview | BinaryReader]
     | tuple[str | None, bytes | bytearray | memoryview | PathLike | BinaryReader, str | None]
@@ -78,6 +82,7 @@ ImageInput: TypeAlias = (
     bytes | bytearray | memoryview | str | PathLike | BinaryReader | NamedImage | PictureObject
 )
 """An image: bytes, a path, a data URL, a binary file object, (filename, content, MIME type), a PIL image.
+Servers whose edits are JSON also take the http(s) URL of one, or ``"file_id:…"`` of a file uploaded before.
 
 A `BytesIO` is sent whole, as ``getvalue()`` gives it, wherever its position is. Other file objects are
 sent from their current position and are never closed.

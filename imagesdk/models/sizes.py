@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 from imagesdk.errors import InvalidRequestError
 from imagesdk.models.families import SizeRule
-from imagesdk.models.profiles import family_of, profile_named
+from imagesdk.models.profiles import family_of
+from imagesdk.models.servers import profile_named
 
 __all__ = ("AspectRatio", "size_for")
 

@@ -20,7 +20,7 @@ from imagesdk.models.families import ModelFamily
 from imagesdk.models.requests import ImageRequest, body_fields
 from imagesdk.protocol.b64filter import Base64Filter
 from imagesdk.protocol.decode import Answer, AnswerDecoder
-from imagesdk.protocol.encode import InputFile
+from imagesdk.protocol.encode import InputFile, json_image
 from imagesdk.protocol.jsonbody import DataURL, JSONBody, encode_json
 from imagesdk.protocol.parts import PartSink
 from imagesdk.protocol.refusals import redact, refusal
@@ -68,7 +68,8 @@ def encode_line(
         body.pop("response_format", None)
     images = []
     for file in files:
-        reference = {"image_url": _data_url(file)}
+        _check_size(file)
+        reference = json_image(file, "image_url")
         if file.field == "image":
             images.append(reference)
         else:
@@ -86,15 +87,14 @@ def encode_line(
     return attrs.evolve(laid_out, segments=(*laid_out.segments, b"\n"))
 
 
-def _data_url(file: InputFile) -> DataURL:
+def _check_size(file: InputFile) -> None:
     if file.field == "markup":
         raise InvalidImageError(
             "markup cannot stand in a line of the server's batch: its edits are JSON, which takes images "
             "and a mask; run this one with `imagesdk batch run`",
             field="markup",
         )
-    url = DataURL(file.content_type, file.source)
-    if url.size_bytes > _MAX_URL_CHARS:
+    if DataURL(file.content_type, file.source).size_bytes > _MAX_URL_CHARS:
         raise InvalidImageError(
             f"{file.field} has {file.source.size_bytes:,} bytes; a line of the server's batch takes an image "
             f"of at most {_MAX_URL_CHARS * 3 // 4:,} bytes, as its data URL may have {_MAX_URL_CHARS:,} "
@@ -103,7 +103,6 @@ def _data_url(file: InputFile) -> DataURL:
             value=file.source.size_bytes,
             limit=_MAX_URL_CHARS * 3 // 4,
         )
-    return url
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from imagesdk.errors import ImageSDKError, PayloadTooLargeError, ProtocolError
+from imagesdk.errors import ImageSDKError, ModerationError, PayloadTooLargeError, ProtocolError
 from imagesdk.protocol.b64filter import Base64Filter, Base64Value
 from imagesdk.protocol.parts import MemorySink, PartSink
 from imagesdk.protocol.rawbody import MAX_UNPACKED_BYTES, ImageBody, ZipBody, body_kind
@@ -82,6 +82,7 @@ class AnswerDecoder:
         headers: Names in lower case.
         new_sink: Makes the sink of an image, when its first bytes are there.
         secret: The API key: blotted out of what an error keeps.
+        list_key: Where the list of images is.
         max_unpacked_bytes: Most that a zip archive may unpack to.
 
     Attributes:
@@ -95,6 +96,7 @@ class AnswerDecoder:
         *,
         new_sink: Callable[[], PartSink] = MemorySink,
         secret: str = "",
+        list_key: str = "data",
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         self.size_bytes = 0
@@ -102,6 +104,8 @@ class AnswerDecoder:
         self._headers = headers
         self._new_sink = new_sink
         self._secret = secret
+        self._list_key = list_key
+        self._known = _KNOWN if list_key == "data" else _KNOWN | {list_key}
         self._max_unpacked_bytes = max_unpacked_bytes
         self._head = bytearray()  # the whole body as long as it is small, then its begin
         self._reader: Base64Filter | ImageBody | ZipBody | None = None  # once it is not small
@@ -195,7 +199,8 @@ class AnswerDecoder:
             case "zip":
                 reader = ZipBody(self._new_sink, max_unpacked_bytes=self._max_unpacked_bytes)
             case _:
-                reader = Base64Filter(self._new_sink, data_url_key="url")
+                path = (self._list_key, None, "b64_json")
+                reader = Base64Filter(self._new_sink, path, data_url_key="url")
         self._reader = reader
         self._feed(reader, begin)
         return reader
@@ -244,7 +249,7 @@ class AnswerDecoder:
             data = msgspec.json.decode(scan.closed() or b"")
         except _NO_JSON:
             raise failure from None
-        items = data.get("data") if isinstance(data, dict) else None
+        items = data.get(self._list_key) if isinstance(data, dict) else None
         if not isinstance(items, list):
             raise failure
         good, bad = self._read_items(items, str(interrupted or f"the {no_json}"), scan.depth)
@@ -270,20 +275,47 @@ class AnswerDecoder:
 
     def _read(self, data: Any) -> Answer:  # noqa: ANN401
         """Read a body that is complete."""
-        if isinstance(data, dict) and data.get("error") and not data.get("data"):
+        if isinstance(data, dict) and data.get("error") and not data.get(self._list_key):
             error = refusal(self._status, self._headers, bytes(self._head), secret=self._secret)
             error.may_be_billed = True
             raise error
-        items = data.get("data") if isinstance(data, dict) else None
+        items = data.get(self._list_key) if isinstance(data, dict) else None
         if not isinstance(items, list) or not items:
             found = (
-                "no data" if isinstance(data, dict) and items is None else _describe(items, data)
+                f"no {self._list_key}"
+                if isinstance(data, dict) and items is None
+                else _describe(items, data)
             )
-            raise self._error(f"The server's answer holds no images: {found}")
+            raise self._blocked(data) or self._error(
+                f"The server's answer holds no images: {found}"
+            )
         good, bad = self._read_items(items)
         if not good:
-            raise bad[0]
+            raise self._blocked(data) or bad[0]
         return self._answer(data, good, bad)
+
+    def _blocked(self, data: object) -> ModerationError | None:
+        """Return the error for an answer whose images were held back, as xAI's says it.
+
+        https://docs.x.ai/developers/rest-api-reference/inference/images (read 2026-11-26)
+        """
+        if not isinstance(data, dict):
+            return None
+        reason, items = data.get("block_reason"), data.get(self._list_key)
+        held = isinstance(items, list) and any(
+            isinstance(item, dict) and item.get("respect_moderation") is False for item in items
+        )
+        if not (reason or held):
+            return None
+        said = f" ({redact(str(reason), self._secret)})" if reason else ""
+        return ModerationError(
+            f"the server's moderation held the result back{said} (HTTP {self._status}). It may be billed all "
+            "the same. If you believe this is a mistake, rephrase the prompt or change the image",
+            status=self._status,
+            request_id=redact(self._headers.get("x-request-id"), self._secret),
+            may_be_billed=True,
+            stage="output",
+        )
 
     def _read_items(
         self, items: list[Any], cut_off: str = "", depth: int = 0
@@ -308,9 +340,9 @@ class AnswerDecoder:
                     what = "is cut off before its image" if what == _NOTHING else what
                     what = f"{what}: {cut_off}"
                     is_open = False
-                bad.append(self._error(f"data[{index}] {what}"))
+                bad.append(self._error(f"{self._list_key}[{index}] {what}"))
         if is_open:
-            bad.append(self._error(f"data[{len(items)}] is missing: {cut_off}"))
+            bad.append(self._error(f"{self._list_key}[{len(items)}] is missing: {cut_off}"))
         return good, bad
 
     def _item(self, item: object) -> AnswerItem:
@@ -334,6 +366,8 @@ class AnswerDecoder:
             return AnswerItem(part=value.sink, revised_prompt=prompt, extra=extra)
         if at_url:
             return AnswerItem(url=url, revised_prompt=prompt, extra=extra)
+        if value is None and item.get("respect_moderation") is False:
+            raise ValueError("was held back by the server's moderation")
         if value is None:
             raise ValueError(_NOTHING)
         raise ValueError(value.error or f"is cut off after {value.size:,} bytes")
@@ -360,7 +394,7 @@ class AnswerDecoder:
             headers=self._headers,
             broken=tuple(bad),
             fields={k: data[k] for k in _KNOWN_FIELDS if data.get(k) is not None},
-            extra=_unknown(data, _KNOWN),
+            extra=_unknown(data, self._known),
         )
 
     def _error(self, message: str) -> ProtocolError:

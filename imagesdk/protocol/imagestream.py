@@ -1,6 +1,7 @@
 """Read the events of a stream of images: partial images, the completed one, errors.
 
-Servers name an event in its ``type``, in an ``event`` line, or in both. Unknown events are ignored.
+Servers name an event in its ``type``, in an ``event`` line, or in both; with some the completed image
+comes in an event that is a whole answer. Unknown events are ignored.
 What is broken is handed out as an error and passed over: only the completed image is worth failing for.
 
 https://platform.openai.com/docs/api-reference/images-streaming (read 2026-11-20)
@@ -8,7 +9,7 @@ https://platform.openai.com/docs/api-reference/images-streaming (read 2026-11-20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -63,16 +64,25 @@ class StreamDecoder:
         headers: Names in lower case.
         max_event_bytes: Longest event that is taken.
         secret: The API key: blotted out of what an error keeps.
+        list_key: Where the completed image is, if it comes in an event that is a whole answer; None if
+            events are named.
     """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], *, max_event_bytes: int, secret: str = ""
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        max_event_bytes: int,
+        secret: str = "",
+        list_key: str | None = None,
     ) -> None:
         self._status = status
         self._headers = headers
         self._secret = secret
         self._parser = EventParser(max_event_bytes)
-        self._event = _new_filter()
+        self._list_key = list_key
+        self._event = self._new_filter()
         self._partials = 0
         self._broken = ""  # what is wrong with the last event that was passed over
         self._broken_body = b""
@@ -115,7 +125,7 @@ class StreamDecoder:
             if not isinstance(token, EventEnd):
                 self._event.feed(bytes(token))
                 continue
-            event, self._event = self._event, _new_filter()
+            event, self._event = self._event, self._new_filter()
             if (item := self._item(token.name, event)) is not None:
                 yield item
 
@@ -135,7 +145,9 @@ class StreamDecoder:
         if kind.endswith(".partial_image"):
             return self._partial(fields, event)
         if kind.endswith(".completed"):
-            return self._completed(fields, event)
+            return self._completed(fields, [fields], event)
+        if self._list_key and isinstance(items := fields.get(self._list_key), list) and items:
+            return self._completed(fields, items, event)
         if kind == "error" or fields.get("error"):
             raise self._refused(data)
         return None
@@ -149,9 +161,22 @@ class StreamDecoder:
         if not isinstance(index, int):
             index = self._partials
         self._partials += 1
-        return PartialItem(index=index, content=content, extra=_unknown(fields))
+        return PartialItem(index=index, content=content, extra=self._unknown(fields))
 
-    def _completed(self, fields: Mapping[str, Any], event: Base64Filter) -> Answer:
+    def _completed(
+        self, fields: Mapping[str, Any], images: Sequence[Any], event: Base64Filter
+    ) -> Answer:
+        created = fields.get("created_at", fields.get("created"))
+        return Answer(
+            created=int(created) if isinstance(created, int | float) else None,
+            items=tuple([self._completed_item(image, event) for image in images]),
+            headers=self._headers,
+            fields={k: fields[k] for k in _FIELDS if fields.get(k) is not None},
+            extra=self._unknown(fields),
+        )
+
+    def _completed_item(self, image: object, event: Base64Filter) -> AnswerItem:
+        fields = image if isinstance(image, Mapping) else {}
         url, prompt = fields.get("url"), fields.get("revised_prompt")
         at_url = isinstance(url, str) and bool(url) and not url.startswith(_DATA)
         part: MemorySink | None = None
@@ -162,19 +187,19 @@ class StreamDecoder:
                 raise self._unusable(
                     f"the completed image {error}", bytes(event.skeleton)
                 ) from None
-        created = fields.get("created_at")
-        item = AnswerItem(
+        return AnswerItem(
             part=part,
             url=url if part is None else None,
             revised_prompt=prompt if isinstance(prompt, str) else None,
         )
-        return Answer(
-            created=int(created) if isinstance(created, int | float) else None,
-            items=(item,),
-            headers=self._headers,
-            fields={k: fields[k] for k in _FIELDS if fields.get(k) is not None},
-            extra=_unknown(fields),
-        )
+
+    def _new_filter(self) -> Base64Filter:
+        path = ("b64_json",) if self._list_key is None else (self._list_key, None, "b64_json")
+        return Base64Filter(MemorySink, path, data_url_key="url")
+
+    def _unknown(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = _KNOWN if self._list_key is None else {*_KNOWN, self._list_key, "created"}
+        return {name: value for name, value in fields.items() if name not in known}
 
     def _refused(self, data: bytes) -> APIError:
         error = refusal(self._status, self._headers, data[:MAX_ERROR_BYTES], secret=self._secret)
@@ -195,14 +220,6 @@ class StreamDecoder:
             may_be_billed=True,
             body=clip(data, self._secret),
         )
-
-
-def _new_filter() -> Base64Filter:
-    return Base64Filter(MemorySink, ("b64_json",), data_url_key="url")
-
-
-def _unknown(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in fields.items() if name not in _KNOWN}
 
 
 def _image(fields: Mapping[str, Any], event: Base64Filter) -> MemorySink:

@@ -35,6 +35,7 @@ from imagesdk.errors import (
     ResponseInterruptedError,
 )
 from imagesdk.protocol.encode import BytesBody, WireRequest
+from imagesdk.protocol.jsonbody import JSONBody
 from imagesdk.protocol.multipart import MultipartBody, Source
 from imagesdk.protocol.refusals import redact
 from imagesdk.transport.addresses import may_be_fetched
@@ -171,7 +172,7 @@ class _BodyPayload(Payload):
 
     _autoclose = True  # it owns no file handle
 
-    def __init__(self, body: BytesBody | MultipartBody, progress: Progress) -> None:
+    def __init__(self, body: BytesBody | JSONBody | MultipartBody, progress: Progress) -> None:
         super().__init__(body, content_type=body.content_type)
         self.failure: ImageSDKError | None = None
         self.written = False

@@ -161,9 +161,9 @@ async def test_openai_requires_a_model() -> None:
         ):
             await images.generate("a fox")
         assert transport.requests == []
-        await images.generate("a fox", model="gpt-image-1")
+        await images.generate("a fox", model="gpt-image-2")
     assert transport.requests[0].url == "https://api.openai.com/v1/images/generations"
-    classic, _ = session(base_url=None, api_key="sk-test", server="classic")
+    classic, _ = session(base_url="https://api.openai.com/v1", api_key="sk-test", server="classic")
     async with classic:
         assert (await classic.generate("a fox")).data
 
@@ -266,13 +266,15 @@ def test_model_families_have_limits_of_their_own() -> None:
         images, transport = session(
             base_url="https://api.openai.com/v1", api_key="sk-x", images_per_minute=1
         )
-        models = ("gpt-image-2", "dall-e-3", "gpt-image-1-mini", "gpt-image-1.5")
+        models = ("gpt-image-2", "chatgpt-image-latest", "gpt-image-1-mini", "gpt-image-1.5")
         async with images:
             await asyncio.gather(*(images.generate("a fox", model=model) for model in models))
             used = {model: images.snapshot(model).used for model in (*models, "dall-e-2")}
-        assert used == {**dict.fromkeys(models, 1), "gpt-image-1-mini": 0, "dall-e-3": 0} | {
-            "dall-e-2": 0
-        }
+        assert used == {
+            **dict.fromkeys(models, 1),
+            "gpt-image-1-mini": 0,
+            "chatgpt-image-latest": 0,
+        } | {"dall-e-2": 0}
         return [request.at for request in transport.requests]
 
     with virtual_time() as runner:
@@ -305,11 +307,14 @@ def test_the_snapshot_is_of_the_sessions_model() -> None:
         )
         async with images:
             await images.generate("a fox", n=1)
-            await images.generate("a fox", model="dall-e-3", n=2, partial="return")
-            used = [images.snapshot(m).used for m in (None, "gpt-image-1", "dall-e-3", "flux")]
+            await images.generate("a fox", model="gpt-image-1-mini", n=2, partial="return")
+            models = (None, "gpt-image-1", "gpt-image-1-mini", "flux")
+            used = [images.snapshot(m).used for m in models]
             assert used == [1, 1, 2, 0]
             assert images.snapshot().images_per_minute == 50
-            used_up = [images.forecast(49, 49, model=m) > 60 for m in (None, "dall-e-3", "flux")]
+            used_up = [
+                images.forecast(49, 49, model=m) > 60 for m in (None, "gpt-image-1-mini", "flux")
+            ]
             assert used_up == [False, True, False]
 
     with virtual_time() as runner:
@@ -411,7 +416,7 @@ def test_no_variations_on_a_host_that_wants_a_model() -> None:
 
     async def main() -> None:
         async with ImageSession(api_key="sk-test-1") as images:
-            with pytest.raises(ConfigurationError, match=r"use edit\(\) with a prompt"):
+            with pytest.raises(InvalidRequestError, match=r"use edit\(\) with a prompt"):
                 await images.create_variation(b"any")
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ import pytest
 
 from imagesdk.models.checks import Problem, check, check_inputs, check_stream, check_total
 from imagesdk.models.families import CLASSIC, ImageRule, MaskRule, ModelFamily
-from imagesdk.models.profiles import family_of, profile_named
+from imagesdk.models.profiles import family_of
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
@@ -19,6 +19,7 @@ from imagesdk.models.requests import (
     StreamOptions,
     VariationRequest,
 )
+from imagesdk.models.servers import profile_named
 
 MIB = 1024 * 1024
 SERVER = profile_named("classic")

@@ -11,8 +11,9 @@ from imagesdk.models.families import (
     IntRange,
     ModelFamily,
 )
-from imagesdk.models.profiles import family_of, profile_named
+from imagesdk.models.profiles import family_of
 from imagesdk.models.requests import EditRequest, GenerateRequest, VariationRequest
+from imagesdk.models.servers import profile_named
 
 OPENAI = profile_named("openai")
 FAMILIES = tuple({f.name: f for _, f in NAMED}.values())

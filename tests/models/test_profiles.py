@@ -1,16 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 
-from imagesdk.models import profiles
+from imagesdk.errors import ConfigurationError
 from imagesdk.models.families import CLASSIC, UNKNOWN
-from imagesdk.models.profiles import (
-    ServerProfile,
-    family_of,
-    limit_group,
-    profile_for_host,
-    profile_named,
-)
+from imagesdk.models.profiles import ENDPOINTS, ServerProfile, bare_name, family_of, limit_group
+from imagesdk.models.servers import profile_named
 
 OPENAI = profile_named("openai")
 SERVER = profile_named("classic")
@@ -61,27 +59,6 @@ def test_family_without_a_model() -> None:
     assert family_of(None, mine) is UNKNOWN
 
 
-def test_every_server_has_a_source() -> None:
-    """So do the habits of a server."""
-    assert all(p.source.startswith("https://") for p in profiles._PROFILES)
-
-
-@pytest.mark.parametrize(
-    ("host", "name"),
-    [
-        ("api.openai.com", "openai"),
-        ("127.0.0.1", "classic"),
-        ("images.example", "classic"),
-        ("api.openai.com.evil.example", "classic"),
-        ("evil-api.openai.com", "classic"),
-        ("", "classic"),
-    ],
-)
-def test_profile_for_host(host: str, name: str) -> None:
-    """The host alone picks the profile, and it has to be the whole host."""
-    assert profile_for_host(host).name == name
-
-
 @pytest.mark.parametrize(
     ("model", "group"),
     [
@@ -124,8 +101,103 @@ def test_openai_requires_a_model() -> None:
     assert (OPENAI.images_per_minute, SERVER.images_per_minute) == (50.0, 50.0)
 
 
-def test_profile_named_lists_what_exists() -> None:
-    """A name that does not exist is answered with those that do."""
-    assert profile_named("openai").hosts == ("api.openai.com",)
-    with pytest.raises(ValueError, match=r"server='opanai' .* 'openai', 'classic'"):
-        profile_named("opanai")
+def test_a_server_with_a_lower_limit() -> None:
+    """A server that takes fewer images than the model splits sooner; one that takes more does not."""
+    four, many = (ServerProfile(name="s", max_n=n) for n in (4, 100))
+    assert family_of("gpt-image-2", four).max_n == 4
+    assert family_of("dall-e-3", four).max_n == 1
+    assert family_of("gpt-image-2", many) is family_of("gpt-image-2", SERVER)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-image-2", "gpt-image-2"),
+        ("openai/gpt-image-2-2026-04-21", "gpt-image-2"),
+        ("gpt-image-1.5", "gpt-image-1.5"),
+        (None, "None"),
+    ],
+)
+def test_bare_name(model: object, name: str) -> None:
+    """A gateway's prefix and a snapshot's date are no part of a model's name."""
+    assert bare_name(model) == name
+
+
+# Making one -----------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_is_the_classic_api() -> None:
+    """A name is all that a profile needs: the rest is as with a classic server."""
+    mine = ServerProfile(name="mine")
+    assert mine.is_standard
+    assert mine.paths == {e: f"images/{e}" for e in ENDPOINTS}
+    assert attrs.evolve(SERVER, name="mine", source="", notes="") == mine
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"size_style": "aspect_ratio"},
+        {"response_formats": {}},
+        {"defaults": {"edits": {"n": 1}}},
+        {"rename": {"n": "count"}},
+    ],
+)
+def test_what_needs_translation(given: dict[str, Any]) -> None:
+    """A profile whose requests need a translation knows it once, also when it is changed."""
+    assert not ServerProfile(name="mine", **given).is_standard
+    assert not attrs.evolve(SERVER, **given).is_standard
+    assert attrs.evolve(ServerProfile.named("xai"), size_style="size").is_standard
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "limit"),
+    [
+        ({"name": " "}, "name", "some text"),
+        ({"hosts": "api.x.ai"}, "hosts", "a tuple, each of it a host"),
+        ({"hosts": ("https://api.x.ai",)}, "hosts", "a host in lower case, without a port"),
+        ({"hosts": ("API.x.ai",)}, "hosts", "a host in lower case"),
+        ({"base_url": "api.x.ai/v1"}, "base_url", "a URL"),
+        ({"base_url": "https://api.x.ai/v1/"}, "base_url", "a URL"),
+        ({"paths": {"generate": "x"}}, "paths", "'generations', 'edits', 'variations'"),
+        ({"paths": {"edits": "/images/edits"}}, "paths", "without a slash in front"),
+        ({"paths": {"edits": "images/edits/"}}, "paths", "or at the end"),
+        ({"paths": {"edits": "a?b=c"}}, "paths", "paths"),
+        ({"paths": {"edits": "{deployment}/edits"}}, "paths", "{model} is the only placeholder"),
+        ({"paths": {"edits": 1}}, "paths", "paths"),
+        ({"query": {"api-version": 1}}, "query", "a mapping of str to str"),
+        ({"query": "a=b"}, "query", "a mapping of str to str"),
+        ({"auth_header": "api key"}, "auth_header", "the name of a header"),
+        ({"auth_header": ""}, "auth_header", "the name of a header"),
+        ({"auth_scheme": "Bearer "}, "auth_scheme", "a word, or ''"),
+        ({"key_variable": "MY KEY"}, "key_variable", "the name of a variable"),
+        ({"max_n": 0}, "max_n", "a whole number from 1 up, or None"),
+        ({"max_n": True}, "max_n", "a whole number from 1 up, or None"),
+        ({"max_images": 1.5}, "max_images", "a whole number from 1 up, or None"),
+        ({"size_style": "sizes"}, "size_style", "'size', 'width_height', 'aspect_ratio'"),
+        ({"aspect_ratios": ("3x2",)}, "aspect_ratios", "a ratio such as '3:2'"),
+        ({"response_formats": ("url",)}, "response_formats", "a mapping of formats"),
+        ({"response_formats": {"url": 1}}, "response_formats", "a mapping of formats"),
+        ({"defaults": {"images": {}}}, "defaults", "'generations', 'edits', 'variations'"),
+        ({"defaults": {"edits": ["n"]}}, "defaults", "to fields"),
+        ({"rename": {"n": ""}}, "rename", "a mapping of str to str"),
+        ({"edit_body": "form"}, "edit_body", "one of 'multipart', 'json'"),
+        ({"image_field": None}, "image_field", "the name of a field"),
+        ({"images_field": "a b"}, "images_field", "the name of a field, or None"),
+        ({"list_key": ""}, "list_key", "the name of a field"),
+        ({"streams": ("edit",)}, "streams", "a tuple of some of 'generations'"),
+        ({"streams": "edits"}, "streams", "a tuple of some of 'generations'"),
+        ({"stream_events": "sse"}, "stream_events", "one of 'named', 'answers'"),
+        ({"images_per_minute": 0}, "images_per_minute", "a number above 0, or None"),
+        ({"timeout": -1.0}, "timeout", "a number above 0, or None"),
+        ({"timeout": "60"}, "timeout", "a number above 0, or None"),
+        ({"gone": ["dall-e-2"]}, "gone", "a mapping of str to str"),
+    ],
+)
+def test_a_value_that_makes_no_sense(given: dict[str, Any], field: str, limit: str) -> None:
+    """A profile with a mistake in it is refused when it is made: which field, what, and what instead."""
+    with pytest.raises(ConfigurationError) as caught:
+        ServerProfile(**({"name": "mine"} | given))
+    message = str(caught.value)
+    assert message.startswith(f"ServerProfile: {field} is {given[field]!r}; it must be ")
+    assert limit in message

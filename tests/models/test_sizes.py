@@ -8,8 +8,9 @@ from hypothesis import given, strategies as st
 
 from imagesdk.errors import InvalidRequestError
 from imagesdk.models.checks import check
-from imagesdk.models.profiles import family_of, profile_named
+from imagesdk.models.profiles import family_of
 from imagesdk.models.requests import GenerateRequest, InputInfos
+from imagesdk.models.servers import profile_named
 from imagesdk.models.sizes import size_for
 
 ANY_SIZE = "gpt-image-2"

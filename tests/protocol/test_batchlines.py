@@ -22,8 +22,9 @@ from imagesdk.errors import (
     ServerError,
 )
 from imagesdk.models.families import ModelFamily
-from imagesdk.models.profiles import family_of, profile_for_host
+from imagesdk.models.profiles import family_of
 from imagesdk.models.requests import EditRequest, GenerateRequest, ImageRequest
+from imagesdk.models.servers import profile_for_host
 from imagesdk.protocol.batchlines import AnswerLine, LineDecoder, encode_line
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile

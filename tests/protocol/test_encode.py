@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from imagesdk.models.families import CLASSIC, UNKNOWN
-from imagesdk.models.profiles import family_of, profile_named
+from imagesdk.models.profiles import family_of
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
@@ -19,6 +19,7 @@ from imagesdk.models.requests import (
     VariationRequest,
     body_fields,
 )
+from imagesdk.models.servers import profile_named
 from imagesdk.protocol.encode import BytesBody, InputFile, WireRequest, encode
 from imagesdk.protocol.multipart import MultipartBody
 

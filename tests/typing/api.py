@@ -59,7 +59,7 @@ from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
 from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
-from imagesdk.models.profiles import profile_named
+from imagesdk.models.servers import profile_named
 from imagesdk.observability import combine, log_events, otel_events
 from imagesdk.prepare import (
     Prepared,
