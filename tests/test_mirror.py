@@ -23,7 +23,7 @@ ABOUT_THE_REPOSITORY = {
     "test_readme.py",
 }
 # Folders of tests that need several modules at once, or none.
-ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing"}
+ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing", "wire"}
 # More than one file about one module.
 FURTHER = {
     "batch/test_runner_again.py": "batch/runner.py",

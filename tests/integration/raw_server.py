@@ -20,6 +20,7 @@ class Connection:
     """One request on one connection, as the server sees it.
 
     Attributes:
+        method: Of the request.
         target: What the request line asks for.
         headers: Names in lower case.
         body: Of the request, if a step read it.
@@ -36,7 +37,7 @@ class Connection:
         self.reader = reader
         self.writer = writer
         self._begin = begin
-        self.target = ""
+        self.method = self.target = ""
         self.headers: dict[str, str] = {}
         self.body = b""
         self.at = 0.0
@@ -48,7 +49,7 @@ class Connection:
         head = (self._begin + rest).decode("latin-1")
         first, *lines = head.strip().split("\r\n")
         self.at = asyncio.get_running_loop().time()
-        self.target = first.split(" ")[1]
+        self.method, self.target, _ = first.split(" ", 2)
         self.headers = {k.lower(): v.strip() for k, _, v in (s.partition(":") for s in lines)}
 
     async def read(self) -> None:
