@@ -21,6 +21,7 @@ from imagesdk.client.api import FreeCall
 from imagesdk.client.config import Endpoint, Hidden, origin_of
 from imagesdk.client.receiving import receive_image
 from imagesdk.errors import (
+    ConfigurationError,
     ExpiredURLError,
     ImageSDKError,
     ProtocolError,
@@ -90,6 +91,16 @@ class Downloader:
     endpoint: Endpoint
     max_bytes: int
     on_downloaded: Callable[[int], None]
+    _closed: bool = attrs.field(default=False, init=False)
+    _deadlines: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+
+    def close(self) -> None:
+        """Fetch nothing any more, and end what is under way."""
+        self._closed = True
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     async def fetch(self, url: str, expires_at: datetime | None, new_sink: Callable[[], S]) -> S:
         """Fetch the image at *url* into a sink, and return that.
@@ -103,11 +114,27 @@ class Downloader:
             ExpiredURLError: The server says that it is not, or no longer, there.
             ProtocolError: It is no URL that may be fetched.
             TransportError: It did not arrive, in three attempts.
+            ConfigurationError: The session is closed.
         """
+        if self._closed:
+            raise ConfigurationError("the session is closed; a closed session fetches nothing")
         target = _joined(f"{self.endpoint.base_url}/", url)
         download = FreeCall()
         again = retrying(_POLICY, download, lambda _error, _delay: None)
-        fetched: tuple[S, int] = await again(self._attempt, target, expires_at, new_sink, download)
+        # aiohttp lets those that read from a connection wait for ever when it closes it.
+        deadline = asyncio.timeout(None)
+        self._deadlines.add(deadline)
+        try:
+            async with deadline:
+                fetched: tuple[S, int] = await again(
+                    self._attempt, target, expires_at, new_sink, download
+                )
+        except TimeoutError as error:
+            if isinstance(error, ImageSDKError):
+                raise
+            raise ConfigurationError("the session was closed before the image arrived") from None
+        finally:
+            self._deadlines.discard(deadline)
         sink, size_bytes = fetched
         self.on_downloaded(size_bytes)
         return sink

@@ -81,6 +81,7 @@ class ImageMap(Generic[R]):
         self._ordered = ordered
         self._index = 0
         self._exhausted = False
+        self._cut_short = False
         self._source_error: BaseException | None = None
         self._pull: asyncio.Task[None] | None = None
         self._running: deque[asyncio.Task[Outcome[R]]] = deque()
@@ -99,6 +100,10 @@ class ImageMap(Generic[R]):
                 self._forget(self)
                 if self._source_error is not None:
                     raise self._source_error
+                if self._cut_short:
+                    raise ConfigurationError(
+                        "the session was closed before the map came to the end of its requests"
+                    )
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
@@ -116,10 +121,23 @@ class ImageMap(Generic[R]):
 
     async def aclose(self) -> None:
         """Cancel what is in flight and wait until it has ended."""
-        self._exhausted = True
         tasks: list[asyncio.Task[Outcome[R]] | asyncio.Task[None]] = [*self._running]
         self._running.clear()  # a consumer that still waits gets none of them
         self._finished.clear()
+        await self._stop(tasks)
+
+    async def end(self) -> None:
+        """Start nothing more, and wait for what is in flight: for the session, which has ended it.
+
+        A consumer gets what came of it, and then an error if there were more requests.
+        """
+        self._cut_short = not self._exhausted
+        await self._stop([])
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _stop(self, tasks: list[asyncio.Task[Outcome[R]] | asyncio.Task[None]]) -> None:
+        self._exhausted = True
         if self._pull is not None:
             tasks.append(self._pull)
         for task in tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial as partial_of
@@ -563,14 +564,14 @@ class ImageSession(StreamMethods):
     async def aclose(self) -> None:
         """Close the session: nothing is sent any more, and connections that it owns are closed.
 
-        Calls that wait or run end with ConfigurationError; what was in flight may still be billed.
+        Calls that wait or run, maps and streams too, end with ConfigurationError, whose
+        ``may_be_billed`` says what was in flight.
         """
         self._pipeline.close()
+        self._runner.downloader.close()
         try:
-            for fanout in list(self._maps):
-                await fanout.aclose()
-            for stream in list(self._streams):
-                await stream.aclose()
+            maps, streams = list(self._maps), list(self._streams)
+            await asyncio.gather(*(m.end() for m in maps), *(s.end() for s in streams))
         finally:
             await self._pipeline.transport.aclose()
 

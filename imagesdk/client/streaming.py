@@ -122,6 +122,12 @@ class ImageStream:
         self._news.set()
         self._forget(self)
 
+    async def end(self) -> None:
+        """Wait until the call has ended: for the session, which has ended it."""
+        self._closed = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     def _start(self) -> None:
         if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._run(self._deliver))

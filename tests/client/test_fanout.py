@@ -255,25 +255,31 @@ def test_exit_while_the_source_is_awaited() -> None:
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("make", [list, asynchronous], ids=["list", "async"])
 def test_session_ends_the_rest(make: Callable[[Any], Any], ordered: bool) -> None:  # noqa: FBT001
-    """Closing the session ends a map() that is waited on, without a cancellation out of nowhere."""
+    """Closing the session ends a map() that is waited on: what was in flight says what it may cost."""
 
-    async def main() -> list[str]:
+    async def main() -> list[tuple[str, bool]]:
         server = Server()
+        seen: list[tuple[str, bool]] = []
 
-        async def consume() -> list[str]:
-            mapped = server.images.map(
-                make(["1", "50", "60", "70"]), concurrency=3, ordered=ordered
-            )
-            return [outcome.request async for outcome in mapped]
+        async def consume(requests: list[str]) -> None:
+            async for outcome in server.images.map(make(requests), concurrency=4, ordered=ordered):
+                billed = outcome.error is not None and outcome.error.may_be_billed
+                seen.append((outcome.request, billed))
 
-        consumer = asyncio.create_task(consume())
+        whole = asyncio.create_task(consume(["1", "50", "60", "70"]))
+        more = asyncio.create_task(consume(["80"] * 9))
         await asyncio.sleep(10)
         await server.images.aclose()
-        seen = await asyncio.wait_for(consumer, 5)
+        async with asyncio.timeout(5):
+            await whole
+            with pytest.raises(ConfigurationError, match="before the map came to the end"):
+                await more
         assert (server.transport.open, tasks()) == (0, 1)
         return seen
 
-    assert run(main) == ["1"]
+    seen = run(main)
+    assert seen[0] == ("1", False)
+    assert sorted(seen[1:]) == [(r, True) for r in ("50", "60", "70", "80", "80", "80", "80")]
 
 
 def test_plain_loop() -> None:
