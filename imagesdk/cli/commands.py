@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from imagesdk.cli import EXIT_CODES, batch_commands
+from imagesdk.cli import EXIT_CODES, batch_commands, doctor
 from imagesdk.cli.sessions import EMULATOR_KEY, open_session
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         "variation": _one,
         "batch": batch_commands.run,
         "serve": _serve,
+        "doctor": doctor.run,
     }
     try:
         with warnings.catch_warnings(), _shown_log():

@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_variation(commands)
     add_batch(commands)
     _add_serve(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -99,6 +100,18 @@ def _add_variation(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("image", help="square PNG file smaller than 4 MiB")
     _add_basic_request_options(parser)
     _add_output_options(parser)
+    add_session_options(parser)
+
+
+def _add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands, "doctor", "show which settings, server, limits and extras are used"
+    )
+    parser.add_argument("--model", help="the model that is meant; leave it out for the classic API")
+    parser.add_argument(
+        "--test", action="store_true", help="make one small image, which the server may bill"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     add_session_options(parser)
 
 

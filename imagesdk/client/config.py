@@ -33,6 +33,7 @@ __all__ = (
     "Endpoint",
     "Hidden",
     "HiddenText",
+    "Setting",
     "check_extra_headers",
     "choose_limiter",
     "choose_profile",
@@ -40,12 +41,21 @@ __all__ = (
     "hide_key",
     "origin_of",
     "read_endpoint",
+    "read_settings",
     "seconds",
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _FIRST_GUESS = 50.0
 """Images a minute with which "auto" begins where the server has no default."""
+_VARIABLES = {
+    "api_key": "OPENAI_API_KEY",
+    "base_url": "OPENAI_BASE_URL",
+    "organization": "OPENAI_ORG_ID",
+    "project": "OPENAI_PROJECT_ID",
+}
+_MASKED_CHARS = 20
+"""Of a shorter key nothing is shown."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRETS_IN_URL = re.compile(r"(?<=//)[^/]*(?=@)|^[^/]*(?=@)|(?<=[?#]).*", re.DOTALL)
 """User and password, query and fragment: messages do not show them."""
@@ -132,6 +142,48 @@ def origin_of(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").lower(), port
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """A setting as a session would find it, fit to be shown.
+
+    Attributes:
+        name: Of the argument.
+        value: Of a key only its begin, end and length; None if there is none.
+        origin: ``"argument"``, the environment variable, or ``"default"``.
+    """
+
+    name: str
+    value: str | None
+    origin: str
+
+
+def read_settings(**given: str | None) -> tuple[Setting, ...]:
+    """Return where each setting of `read_endpoint` comes from, without checking it.
+
+    Args:
+        given: The arguments; None and those left out are looked up in the environment.
+    """
+    found = []
+    for name, variable in _VARIABLES.items():
+        value, origin = given.get(name), "argument"
+        if not value:
+            value, origin = os.environ.get(variable, "").strip(), variable
+        if not value:
+            value, origin = DEFAULT_BASE_URL if name == "base_url" else None, "default"
+        if value is not None and name == "api_key":
+            value = _masked(value)
+        elif value is not None:
+            value = _SECRETS_IN_URL.sub("***", value) if name == "base_url" else value
+        found.append(Setting(name=name, value=value, origin=origin))
+    return tuple(found)
+
+
+def _masked(key: str) -> str:
+    """Show so much of a key that its owner knows which one it is."""
+    shown = f"{key[:3]}…{key[-4:]}" if len(key) >= _MASKED_CHARS else "…"
+    return f"{shown} ({len(key)} characters)"
 
 
 def read_endpoint(

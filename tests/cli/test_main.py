@@ -14,7 +14,7 @@ import pytest
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.main import build_parser, main
 
-COMMANDS = ("generate", "edit", "variation", "batch run", "batch retry", "serve")
+COMMANDS = ("generate", "edit", "variation", "batch run", "batch retry", "serve", "doctor")
 
 
 def usage_error(*arguments: str) -> None:

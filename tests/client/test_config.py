@@ -12,6 +12,7 @@ from imagesdk.client.config import (
     choose_transport,
     origin_of,
     read_endpoint,
+    read_settings,
     seconds,
 )
 from imagesdk.client.session import ImageSession
@@ -246,3 +247,21 @@ def test_one_transport_at_most() -> None:
     assert choose_transport(transport, None) is transport
     with pytest.raises(ConfigurationError, match="not both"):
         choose_transport(transport, cast("Any", object()))
+
+
+def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument wins over the environment, which wins over the default; secrets are not shown."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-short")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:word@a/v1?key=1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj_1")
+    told = {s.name: (s.value, s.origin) for s in read_settings(project="proj_2")}
+    assert told == {
+        "api_key": ("… (8 characters)", "OPENAI_API_KEY"),
+        "base_url": ("http://***@a/v1?***", "OPENAI_BASE_URL"),
+        "organization": (None, "default"),
+        "project": ("proj_2", "argument"),
+    }
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    long = {s.name: s.value for s in read_settings(api_key="sk-0123456789abcdefWXYZ")}
+    assert long["api_key"] == "sk-…WXYZ (23 characters)"
+    assert long["base_url"] == "https://api.openai.com/v1"
