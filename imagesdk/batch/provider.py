@@ -26,6 +26,7 @@ from pathlib import Path
 import attrs
 
 from imagesdk.batch.files import ARRIVING, arrived
+from imagesdk.batch.launch import SessionLike, the_session
 from imagesdk.batch.ledger import Entry, Ledger
 from imagesdk.batch.records import Record
 from imagesdk.batch.rows import Format, line_error
@@ -34,7 +35,7 @@ from imagesdk.batch.submissions import Submission, Submissions, read_submissions
 from imagesdk.batch.worker import Worker
 from imagesdk.client.batches import ArrivedLine, BatchCalls, ServerBatch
 from imagesdk.client.fanout import Outcome
-from imagesdk.client.session import ImageSession, batches_of
+from imagesdk.client.session import batches_of
 from imagesdk.errors import (
     BadRequestError,
     BatchError,
@@ -136,11 +137,11 @@ class BatchState:
 
 
 async def submit(
-    session: ImageSession,
     source: Source,
     out: str | os.PathLike[str],
     *,
-    format: Format | None = None,  # noqa: A002 - the command's own word
+    session: SessionLike = None,
+    kind: Format | None = None,
     max_lines: int = MAX_LINES,
     max_bytes: int = MAX_BYTES,
     settle: float = _SETTLE,
@@ -152,10 +153,10 @@ async def submit(
     is at least one for each. To call it again submits what is neither done nor at the server.
 
     Args:
-        session: Its limiter has no part in it: batches have limits of their own.
-        source: A file, ``"-"``, or rows, as for `imagesdk.batch.runner.run_jobs`: generations and edits.
+        source: As for `imagesdk.batch.run`, but generations and edits only.
         out: Folder for ledger, images and manifest, on a local disk; made if need be.
-        format: Of the file; None for what its suffix says.
+        session: As for `imagesdk.batch.run`. Its limiter has no part in it: batches have limits of their own.
+        kind: As for `imagesdk.batch.run`.
         max_lines: Most requests in one batch, 1 or more.
         max_bytes: Most bytes in one batch's file, above 0. The file is written into *out*, and not held
             in memory.
@@ -177,10 +178,10 @@ async def submit(
         )
     folder = Path(out)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with Ledger(folder) as ledger:
-        await ledger.load(open_source(source, format))
+    async with the_session(session) as opened, Ledger(folder) as ledger:
+        await ledger.load(open_source(source, kind))
         run = _Submit(
-            calls=batches_of(session),
+            calls=batches_of(opened),
             ledger=ledger,
             submissions=Submissions(ledger),
             out=folder,
@@ -203,9 +204,9 @@ async def submit(
 
 
 async def fetch(
-    session: ImageSession,
     out: str | os.PathLike[str],
     *,
+    session: SessionLike = None,
     wait: bool = False,
     every: float = 30.0,
     settle: float = _SETTLE,
@@ -218,8 +219,8 @@ async def fetch(
     done is recorded as failed. To call it again goes on where it was.
 
     Args:
-        session: Of the account that submitted them.
         out: The folder that they were submitted from.
+        session: As for `imagesdk.batch.run`, of the account that submitted them.
         wait: Wait until all have ended; nobody else can work in *out* meanwhile.
         every: Seconds between two looks, if *wait*; above 0.
         settle: As in `submit`.
@@ -237,14 +238,14 @@ async def fetch(
             raise ConfigurationError(f"{name} is {value!r}; it must be above 0 seconds")
     folder = Path(out)
     await asyncio.to_thread(read_submissions, folder)  # makes no ledger where there is none
-    async with Ledger(folder) as ledger:
+    async with the_session(session) as opened, Ledger(folder) as ledger:
         run = _Fetch(
-            calls=batches_of(session),
+            calls=batches_of(opened),
             ledger=ledger,
             submissions=Submissions(ledger),
             out=folder,
             settle=settle,
-            worker=Worker(session, folder),
+            worker=Worker(opened, folder),
             on_batch=on_batch,
             on_record=on_record,
         )
@@ -262,32 +263,32 @@ async def fetch(
         return run.summary
 
 
-async def status(session: ImageSession, out: str | os.PathLike[str]) -> list[BatchState]:
+async def status(out: str | os.PathLike[str], *, session: SessionLike = None) -> list[BatchState]:
     """Ask the server how far the batches are that were submitted from *out*; changes nothing.
 
     Raises:
         LedgerError: There is no ledger, or it cannot be read.
         ImageSDKError: The server refused or did not answer.
     """
-    calls = batches_of(session)
     states = []
-    for submission in await asyncio.to_thread(read_submissions, Path(out)):
-        batch = None
-        if submission.batch_id is not None and not submission.closed:
-            batch = await calls.get(submission.batch_id)
-        states.append(
-            BatchState(
-                requests=submission.requests,
-                is_fetched=bool(submission.closed),
-                batch=batch,
-                batch_id=submission.batch_id,
-                status=submission.status if batch is None else batch.status,
+    async with the_session(session) as opened:
+        for submission in await asyncio.to_thread(read_submissions, Path(out)):
+            batch = None
+            if submission.batch_id is not None and not submission.closed:
+                batch = await batches_of(opened).get(submission.batch_id)
+            states.append(
+                BatchState(
+                    requests=submission.requests,
+                    is_fetched=bool(submission.closed),
+                    batch=batch,
+                    batch_id=submission.batch_id,
+                    status=submission.status if batch is None else batch.status,
+                )
             )
-        )
     return states
 
 
-async def cancel(session: ImageSession, out: str | os.PathLike[str]) -> list[ServerBatch]:
+async def cancel(out: str | os.PathLike[str], *, session: SessionLike = None) -> list[ServerBatch]:
     """Let the batches end early that were submitted from *out*; what they have done is paid for, and fetched.
 
     Returns:
@@ -297,13 +298,14 @@ async def cancel(session: ImageSession, out: str | os.PathLike[str]) -> list[Ser
         LedgerError: There is no ledger, or it cannot be read.
         ImageSDKError: The server refused or did not answer.
     """
-    calls = batches_of(session)
     cancelled = []
-    for submission in await asyncio.to_thread(read_submissions, Path(out)):
-        if submission.batch_id is None or submission.closed:
-            continue
-        if not (await calls.get(submission.batch_id)).has_ended:
-            cancelled.append(await calls.cancel(submission.batch_id))
+    async with the_session(session) as opened:
+        calls = batches_of(opened)
+        for submission in await asyncio.to_thread(read_submissions, Path(out)):
+            if submission.batch_id is None or submission.closed:
+                continue
+            if not (await calls.get(submission.batch_id)).has_ended:
+                cancelled.append(await calls.cancel(submission.batch_id))
     return cancelled
 
 

@@ -16,16 +16,15 @@ from imagesdk.batch.limits import Stop, StopReason
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.runner import Summary
 from imagesdk.batch.worker import Worker
-from imagesdk.cli import EXIT_CODES
+from imagesdk.cli import EXIT_CODES, provider_commands
 from imagesdk.cli.batch_parser import LIMITS
 from imagesdk.cli.batch_view import BatchView
-from imagesdk.cli.render import Console
+from imagesdk.cli.render import TABLE_ROWS, Console
 from imagesdk.cli.sessions import open_session
 from imagesdk.errors import ConfigurationError
 
 __all__ = ("run",)
 
-_TABLE_ROWS = 200
 _STOPPED: Mapping[StopReason, str] = {"refused": "refused", "asked": "interrupted"}
 """The exit codes of a run that ended early for a reason that is none of its limits."""
 _HURRY = " (Ctrl-C ends it at once, and leaves it in doubt)"
@@ -36,6 +35,9 @@ async def run(arguments: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
         "run": _run,
         "retry": _retry,
+        "submit": provider_commands.submit,
+        "fetch": provider_commands.fetch,
+        "cancel": provider_commands.cancel,
     }
     return await actions[arguments.action](arguments)
 
@@ -70,7 +72,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
         ):
 
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
-                if len(records) <= _TABLE_ROWS:
+                if len(records) <= TABLE_ROWS:
                     records.append(record)
                 view.add(record, is_new=is_new)
                 if arguments.json and is_new:
@@ -94,7 +96,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
                 **{name: getattr(arguments, name) for name in LIMITS},
                 **own,
             )
-    if not arguments.json and len(records) <= _TABLE_ROWS:
+    if not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
     return _batch_code(summary)

@@ -18,24 +18,16 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_run(actions)
     _add_retry(actions)
+    _add_submit(actions)
+    _add_fetch(actions)
+    _add_cancel(actions)
 
 
 def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
     parser = add_command(
         actions, "run", "run the requests of a file and keep the images and a manifest"
     )
-    parser.add_argument(
-        "file",
-        help="JSON lines, CSV, TSV or a prompt a line, '-' for standard input: see docs/batch.md",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("jsonl", "csv", "tsv", "txt"),
-        help="of the file (default: what its suffix says, or else jsonl)",
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
-    )
+    _add_source(parser)
     parser.add_argument(
         "--in-doubt",
         choices=("retry", "skip"),
@@ -56,6 +48,21 @@ def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
         help="do N requests from all over the file for real, and leave the rest",
     )
     _add_run_options(parser)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        help="JSON lines, CSV, TSV or a prompt a line, '-' for standard input: see docs/batch.md",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "csv", "tsv", "txt"),
+        help="of the file (default: what its suffix says, or else jsonl)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
+    )
 
 
 def _add_retry(actions: Commands[argparse.ArgumentParser]) -> None:
@@ -111,3 +118,65 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="send nothing any more after that time: seconds, or 90s, 15m, 2h",
     )
     add_session_options(parser)
+
+
+def _add_submit(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        actions,
+        "submit",
+        "have the server run the requests of a file within a day, at half the price",
+    )
+    _add_source(parser)
+    parser.add_argument("--model", help="for requests that name none")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document a batch on stdout"
+    )
+    _add_server(parser)
+    parser.add_argument(
+        "--validate",
+        choices=("error", "warn", "off"),
+        default="error",
+        help="what to do with a request that breaks a rule of its model (default: error)",
+    )
+
+
+def _add_fetch(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(actions, "fetch", "bring the images that were submitted from a folder")
+    parser.add_argument("out", metavar="DIR", help="--out of batch submit")
+    parser.add_argument("--wait", action="store_true", help="until all batches have ended")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="between two looks, with --wait (default: 30)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON record a request on stdout"
+    )
+    _add_server(parser)
+
+
+def _add_cancel(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        actions,
+        "cancel",
+        "end batches early that were submitted from a folder; fetch what they did",
+    )
+    parser.add_argument("out", metavar="DIR", help="--out of batch submit")
+    _add_server(parser)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked about the server of a batch; an emulator for one command has no tomorrow."""
+    parser.add_argument(
+        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
+    )
+    parser.set_defaults(
+        emulator=False,
+        images_per_minute=None,
+        max_wait=None,
+        model=None,
+        timeout=None,
+        validate="error",
+    )

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from imagesdk.batch.records import Record
 
-__all__ = ("Console", "has_rich", "shortened")
+__all__ = ("TABLE_ROWS", "Console", "has_rich", "shortened")
 
+TABLE_ROWS = 200
+"""Requests of which a table is printed."""
 _PROMPT_CHARS = 44
 _ERROR_CHARS = 140
 """The manifest has all of it."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import os
+import tracemalloc
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.provider import Fetched, Submitted, cancel, fetch, status, submit
@@ -59,7 +62,7 @@ async def running(
 async def bring(session: ImageSession, out: Path) -> tuple[Fetched, list[Record]]:
     """Fetch all, and return the records, too."""
     records: list[Record] = []
-    fetched = await fetch(session, out, wait=True, every=0.01, on_record=records.append)
+    fetched = await fetch(out, wait=True, every=0.01, on_record=records.append, session=session)
     return fetched, records
 
 
@@ -78,7 +81,7 @@ async def test_a_batch_brings_what_a_run_would(tmp_path: Path) -> None:
     """Names, manifest, states and bytes are those of `batch run`, and running it again sends nothing."""
     lines = [*rows("a", n=2), *rows("b"), *rows("c", prompt="[blocked]")]
     async with running() as (session, server):
-        submitted = await submit(session, lines, tmp_path / "batch")
+        submitted = await submit(lines, tmp_path / "batch", session=session)
         fetched, records = await bring(session, tmp_path / "batch")
         assert server.charged == 3
         jobs = jobs_of(*lines)
@@ -119,7 +122,7 @@ async def test_edits_are_uploaded_with_their_images(
     }
     (tmp_path / "in.jsonl").write_text(json.dumps(edit))
     async with running() as (session, server):
-        await submit(session, tmp_path / "in.jsonl", tmp_path / "out")
+        await submit(tmp_path / "in.jsonl", tmp_path / "out", session=session)
         assert pictures_in(tmp_path / "out") == []
         fetched, _ = await bring(session, tmp_path / "out")
         ((line,),) = uploads(server)
@@ -146,7 +149,7 @@ async def test_a_batch_is_for_one_endpoint_and_one_model(
         *rows("e"),
     ]
     async with running(delay=60.0) as (session, server):
-        submitted = await submit(session, lines, tmp_path / "out")
+        submitted = await submit(lines, tmp_path / "out", session=session)
         found = [[line["custom_id"] for line in file] for file in uploads(server)]
     assert found == [["a", "b", "e"], ["c"], ["d"]]
     assert len(submitted.batches) == 3
@@ -160,7 +163,7 @@ async def test_batches_are_split_by_lines(
     taken: list[ServerBatch] = []
     async with running(delay=60.0) as (session, server):
         submitted = await submit(
-            session, rows(*"abcdefg"), tmp_path, on_batch=taken.append, **limit
+            rows(*"abcdefg"), tmp_path, on_batch=taken.append, **limit, session=session
         )
         assert [len(file) for file in uploads(server)] == sizes
     assert submitted.requests == 7
@@ -170,11 +173,11 @@ async def test_batches_are_split_by_lines(
 async def test_batches_are_split_by_bytes(tmp_path: Path) -> None:
     """No file is larger than it may be, to the byte, and each is as large as it can be."""
     async with running(delay=60.0) as (session, server):
-        await submit(session, rows("a", "b"), tmp_path / "0")
+        await submit(rows("a", "b"), tmp_path / "0", session=session)
         (both,) = [len(r.files[0].data) for r in server.requests if r.files]
         for number, (limit, files) in enumerate([(both, 1), (both - 1, 2)], start=1):
             server.reset()
-            await submit(session, rows("a", "b"), tmp_path / str(number), max_bytes=limit)
+            await submit(rows("a", "b"), tmp_path / str(number), max_bytes=limit, session=session)
             sizes = [len(request.files[0].data) for request in server.requests if request.files]
             assert len(sizes) == files
             assert max(sizes) <= limit
@@ -204,7 +207,7 @@ async def test_nothing_is_uploaded_if_one_line_cannot_be(
     (tmp_path / "a.png").write_bytes(png())
     async with running() as (session, server):
         with pytest.raises(BatchError, match=words) as caught:
-            await submit(session, [*rows("ok"), line], tmp_path / "out", max_bytes=1000)
+            await submit([*rows("ok"), line], tmp_path / "out", max_bytes=1000, session=session)
         assert caught.value.line == 2
         assert not server.requests
 
@@ -214,9 +217,9 @@ async def test_a_limit_must_let_something_through(tmp_path: Path, wrong: dict[st
     """Numbers that make no sense are refused before anything happens."""
     async with running() as (session, _):
         with pytest.raises(ConfigurationError, match="1 or more"):
-            await submit(session, rows("a"), tmp_path / "out", **wrong)
+            await submit(rows("a"), tmp_path / "out", **wrong, session=session)
         with pytest.raises(ConfigurationError, match="above 0 seconds"):
-            await fetch(session, tmp_path / "out", every=0)
+            await fetch(tmp_path / "out", every=0, session=session)
 
 
 async def test_where_nothing_was_submitted_there_is_nothing_to_fetch(tmp_path: Path) -> None:
@@ -224,9 +227,9 @@ async def test_where_nothing_was_submitted_there_is_nothing_to_fetch(tmp_path: P
     await play([image_answer()], jobs_of(*rows("a")), tmp_path / "run")
     async with running() as (session, server):
         with pytest.raises(BatchError, match="nothing was submitted"):
-            await fetch(session, tmp_path / "run")
+            await fetch(tmp_path / "run", session=session)
         with pytest.raises(LedgerError, match="cannot be read"):
-            await fetch(session, tmp_path / "none")
+            await fetch(tmp_path / "none", session=session)
         assert not server.requests
 
 
@@ -236,7 +239,7 @@ async def test_where_nothing_was_submitted_there_is_nothing_to_fetch(tmp_path: P
 async def test_lines_that_fail_are_left_for_a_run(tmp_path: Path) -> None:
     """A line that failed is a failed request, and `batch run` does it."""
     async with running(failing={"b": 500}) as (session, server):
-        await submit(session, rows("a", "b"), tmp_path)
+        await submit(rows("a", "b"), tmp_path, session=session)
         fetched, records = await bring(session, tmp_path)
         assert (fetched.done, fetched.failed) == (1, 1)
         (failed,) = [record for record in records if record.custom_id == "b"]
@@ -250,7 +253,7 @@ async def test_lines_that_fail_are_left_for_a_run(tmp_path: Path) -> None:
 async def test_what_expires_is_left_for_the_next_batch(tmp_path: Path) -> None:
     """Requests that a batch had no time for have failed, at no cost, and can be submitted again."""
     async with running(window=0.0) as (session, _):
-        await submit(session, rows("a", "b"), tmp_path)
+        await submit(rows("a", "b"), tmp_path, session=session)
         fetched, records = await bring(session, tmp_path)
         assert fetched.failed == 2
         assert fetched.ended[0].status == "expired"
@@ -259,17 +262,17 @@ async def test_what_expires_is_left_for_the_next_batch(tmp_path: Path) -> None:
             assert record.error is not None
             assert "batch_expired" in record.error["message"]
             assert not record.error["may_be_billed"]
-        assert (await submit(session, rows("a", "b"), tmp_path)).requests == 2
+        assert (await submit(rows("a", "b"), tmp_path, session=session)).requests == 2
 
 
 async def test_a_batch_that_is_cancelled_ends(tmp_path: Path) -> None:
     """Cancelling ends the batches that run, and fetch records what they have not done."""
     async with running(delay=60.0) as (session, server):
-        await submit(session, rows("a"), tmp_path)
-        assert [batch.status for batch in await cancel(session, tmp_path)] == ["cancelling"]
+        await submit(rows("a"), tmp_path, session=session)
+        assert [batch.status for batch in await cancel(tmp_path, session=session)] == ["cancelling"]
         fetched, _ = await bring(session, tmp_path)
         assert [batch.status for batch in fetched.ended] == ["cancelled"]
-        assert await cancel(session, tmp_path) == []
+        assert await cancel(tmp_path, session=session) == []
         assert (fetched.failed, server.charged) == (1, 0)
 
 
@@ -322,7 +325,7 @@ async def fetch_scripted(
 
     transport = ScriptedTransport(answer)
     async with scripted(transport) as session:
-        await submit(session, rows("a", "b"), out)
+        await submit(rows("a", "b"), out, session=session)
         _, records = await bring(session, out)
     return records, transport
 
@@ -351,7 +354,7 @@ class Lossy(AiohttpTransport):
 async def test_a_batch_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
     """The server's list tells that the batch was made: it is not asked for twice."""
     async with running(Lossy(1)) as (session, server):
-        submitted = await submit(session, rows("a"), tmp_path)
+        submitted = await submit(rows("a"), tmp_path, session=session)
         assert len(submitted.batches) == 1
         assert created(server) == 1
         assert (await bring(session, tmp_path))[0].done == 1
@@ -362,7 +365,7 @@ async def test_what_was_in_flight_is_looked_for(tmp_path: Path, listed: bool) ->
     """After a kill the next call finds the batch, or submits its requests again and says so."""
     async with running() as (session, server):
         if listed:
-            await submit(session, rows("a", "b"), tmp_path)
+            await submit(rows("a", "b"), tmp_path, session=session)
             async with Ledger(tmp_path) as ledger:  # the process ended before it heard the id
                 await ledger.do(lambda db: db.execute("UPDATE batches SET batch_id = NULL"))
         else:
@@ -370,7 +373,7 @@ async def test_what_was_in_flight_is_looked_for(tmp_path: Path, listed: bool) ->
                 await ledger.load(jobs_of(*rows("a", "b")))
                 jobs = [entry.id for entry in await ledger.page({"pending"})]
                 await Submissions(ledger).begin("m", "generations", "file-1", 0.0, jobs)
-        again = await submit(session, rows("a", "b"), tmp_path, settle=0.02)
+        again = await submit(rows("a", "b"), tmp_path, settle=0.02, session=session)
         assert created(server) == 1
         assert again == Submitted(
             batches=again.batches,
@@ -390,7 +393,7 @@ async def test_fetch_looks_for_what_was_in_flight_too(tmp_path: Path) -> None:
             (entry,) = await ledger.page({"pending"})
             await Submissions(ledger).begin("m", "generations", "file-1", 0.0, [entry.id])
             await Submissions(ledger).begin("n", "generations", "file-1", 0.0, [])
-        fetched = await fetch(session, tmp_path, settle=0.01)
+        fetched = await fetch(tmp_path, settle=0.01, session=session)
         assert fetched == Fetched(lost=1)
         summary = await run_jobs(Worker(session, tmp_path), jobs_of(*rows("a")), tmp_path)
         assert summary.done == 1
@@ -420,7 +423,7 @@ async def test_a_batch_that_is_refused_is_not_at_the_server(
 
     async with scripted(ScriptedTransport(script)) as session:
         with pytest.raises(kind) as caught:
-            await submit(session, rows("a", "b"), tmp_path, max_lines=1, settle=0.02)
+            await submit(rows("a", "b"), tmp_path, max_lines=1, settle=0.02, session=session)
     notes = " ".join(caught.value.__notes__)
     assert "the server has taken these batches: batch_1" in notes
     assert ("the same command looks once more" in notes) is is_open
@@ -437,16 +440,16 @@ async def test_a_batch_that_is_refused_is_not_at_the_server(
 async def test_status_asks_the_server_and_changes_nothing(tmp_path: Path) -> None:
     """The state of each batch is the server's, until all is here."""
     async with running(delay=60.0) as (session, server):
-        await submit(session, rows("a", "b"), tmp_path, max_lines=1)
-        fetched = await fetch(session, tmp_path)
+        await submit(rows("a", "b"), tmp_path, max_lines=1, session=session)
+        fetched = await fetch(tmp_path, session=session)
         assert (len(fetched.waiting), fetched.done) == (2, 0)
-        before = await status(session, tmp_path)
+        before = await status(tmp_path, session=session)
         assert [state.status for state in before] == ["validating"] * 2
         assert not any(state.is_fetched for state in before)
-        await cancel(session, tmp_path)
+        await cancel(tmp_path, session=session)
         await bring(session, tmp_path)
         asked = len(server.requests)
-        after = await status(session, tmp_path)
+        after = await status(tmp_path, session=session)
         assert len(server.requests) == asked
         assert [(s.is_fetched, s.status, s.requests) for s in after] == [(True, "cancelled", 1)] * 2
 
@@ -455,9 +458,83 @@ async def test_what_is_at_the_server_is_not_submitted_again(tmp_path: Path) -> N
     """Submitting again takes new lines only, and counts the others by what they are."""
     bad = rows("c", prompt="[blocked]")
     async with running() as (session, server):
-        await submit(session, [*rows("a"), *bad], tmp_path)
+        await submit([*rows("a"), *bad], tmp_path, session=session)
         await bring(session, tmp_path)
-        await submit(session, [*rows("a", "b"), *bad], tmp_path)
-        again = await submit(session, [*rows("a", "b"), *bad, *rows("d")], tmp_path)
+        await submit([*rows("a", "b"), *bad], tmp_path, session=session)
+        again = await submit([*rows("a", "b"), *bad, *rows("d")], tmp_path, session=session)
         assert (again.requests, again.waiting, again.done, again.rejected) == (1, 1, 1, 1)
         assert [len(file) for file in uploads(server)] == [2, 1, 1]
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+class Streaming:
+    """A transport that sends and brings megabytes, and holds none of them."""
+
+    def __init__(self, lines: int) -> None:
+        self.sent_bytes = 0
+        self._lines = lines
+
+    @asynccontextmanager
+    async def send(self, request: WireRequest, **_: Any) -> AsyncGenerator[Reply, None]:
+        for segment in request.body.segments if request.body else ():
+            pieces = [segment] if isinstance(segment, bytes) else segment.chunks()
+            if isinstance(pieces, list):
+                self.sent_bytes += len(pieces[0])
+            else:
+                self.sent_bytes += sum([len(piece) async for piece in pieces])
+        yield StreamingReply(self._pieces(request))
+
+    def _pieces(self, request: WireRequest) -> Iterator[bytes]:
+        if request.path.endswith("/content"):
+            for number in range(self._lines):
+                yield b'{"custom_id": "%d", "response": {"status_code": 200, "body": ' % number
+                yield b'{"data": [{"b64_json": "iVBORw0KGgo'
+                yield from [b"A" * 2**16] * 400
+                yield b'AAAA="}]}}, "error": null}\n'
+        else:
+            ended = b'"status": "completed", "completed_at": 5, "output_file_id": "file-1"'
+            yield b'{"id": "batch_1", "created_at": 1, %b}' % ended
+
+    async def aclose(self) -> None:
+        """Owns nothing."""
+
+
+class StreamingReply:
+    """An answer that is made while it is read."""
+
+    status = 200
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def read(self) -> bytes:
+        return next(self._pieces, b"")
+
+
+async def test_megabytes_go_through_in_little_memory(tmp_path: Path) -> None:
+    """Edits of 12 MB go up and images of 20 MB come down in a few MB of memory."""
+    noise = Image.frombytes("RGB", (2000, 2000), os.urandom(12_000_000))
+    noise.save(tmp_path / "a.png", compress_level=0)
+    line = {"image": str(tmp_path / "a.png"), "prompt": "a", "model": "gpt-image-1"}
+    transport = Streaming(lines=3)
+    async with ImageSession(
+        base_url="http://server/v1", api_key="k", transport=transport
+    ) as session:
+        tracemalloc.start(1)
+        try:
+            await submit(
+                [line | {"id": str(n)} for n in range(3)], tmp_path / "out", session=session
+            )
+            fetched = await fetch(tmp_path / "out", session=session)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert fetched.images == 3
+    assert (
+        sum(image["bytes"] for r in manifest_of(tmp_path / "out") for image in r["images"]) > 58e6
+    )
+    assert transport.sent_bytes > 48_000_000
+    assert peak < 6_000_000

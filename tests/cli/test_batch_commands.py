@@ -243,7 +243,7 @@ def test_batch_of_very_many_has_no_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nobody reads a table of thousands: above 200 requests the manifest must do."""
-    monkeypatch.setattr("imagesdk.cli.batch_commands._TABLE_ROWS", 2)
+    monkeypatch.setattr("imagesdk.cli.batch_commands.TABLE_ROWS", 2)
     path = prompts(fox("a"), fox("b"), fox("c"))
     assert main(["batch", "run", str(path), "--out", str(out), "--emulator"]) == 0
     captured = capsys.readouterr()

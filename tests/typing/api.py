@@ -396,6 +396,17 @@ async def batches(images: ImageSession) -> None:
     assert_type(summary.stopped, Stop | None)
 
 
+async def server_batches(images: ImageSession) -> None:
+    """Have the server run a file."""
+    taken = await batch.submit("jobs.csv", Path("out"), session=images, kind="csv", max_lines=10)
+    assert_type(taken, batch.Submitted)
+    states = await batch.status("out", session={"api_key": "k"})
+    assert_type(states, list[batch.BatchState])
+    fetched = await batch.fetch("out", session=images, wait=True, every=5.0, on_record=print)
+    assert_type(fetched, batch.Fetched)
+    assert_type(fetched.ended + await batch.cancel("out"), list[batch.ServerBatch])
+
+
 async def estimates(images: ImageSession) -> None:
     """Estimate calls and files."""
     prices = PriceTable(prices=(Price(image=(0.1, 0.2)),))

@@ -1,0 +1,175 @@
+"""What the actions of ``imagesdk batch`` do that have the server run the requests: submit, fetch, cancel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+
+from imagesdk.batch import provider
+from imagesdk.batch.provider import BatchState, Fetched, Submitted
+from imagesdk.batch.records import MANIFEST, Record
+from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.render import TABLE_ROWS, Console
+from imagesdk.cli.sessions import open_session
+from imagesdk.client.batches import ServerBatch
+
+__all__ = ("cancel", "fetch", "say_states", "submit")
+
+
+async def submit(arguments: argparse.Namespace) -> int:
+    """Upload a file of requests, and have the server run it."""
+    console = Console()
+
+    def on_batch(batch: ServerBatch) -> None:
+        if arguments.json:
+            print(json.dumps(attrs.asdict(batch)), flush=True)
+        console.say(_line(batch))
+
+    async with open_session(arguments) as session:
+        done = await provider.submit(
+            arguments.file, arguments.out, session=session, kind=arguments.format, on_batch=on_batch
+        )
+    console.say(_submitted(done, arguments.out))
+    return EXIT_CODES["done"]
+
+
+async def fetch(arguments: argparse.Namespace) -> int:
+    """Bring what the server's batches have made."""
+    console, out = Console(), Path(arguments.out)
+    records: list[Record] = []
+    said: dict[str, str] = {}
+
+    def on_batch(batch: ServerBatch) -> None:
+        line = _line(batch)
+        if said.get(batch.id) != line:
+            console.say(line)
+        said[batch.id] = line
+
+    def on_record(record: Record) -> None:
+        if len(records) <= TABLE_ROWS:
+            records.append(record)
+        if arguments.json:
+            print(json.dumps(attrs.asdict(record)), flush=True)
+
+    async with open_session(arguments) as session:
+        fetched = await provider.fetch(
+            out,
+            session=session,
+            wait=arguments.wait,
+            every=arguments.every,
+            on_batch=on_batch,
+            on_record=on_record,
+        )
+    if records and not arguments.json and len(records) <= TABLE_ROWS:
+        console.table(sorted(records, key=lambda record: record.line), out)
+    console.say(_fetched(fetched, out))
+    unfinished = fetched.failed or fetched.waiting or fetched.lost
+    return EXIT_CODES["some_failed" if unfinished else "done"]
+
+
+async def cancel(arguments: argparse.Namespace) -> int:
+    """Let the server's batches end early."""
+    console = Console()
+    async with open_session(arguments) as session:
+        batches = await provider.cancel(arguments.out, session=session)
+    for batch in batches:
+        console.say(_line(batch))
+    console.say(
+        f"what they have done comes with: imagesdk batch fetch {arguments.out}"
+        if batches
+        else "no batch is running"
+    )
+    return EXIT_CODES["done"]
+
+
+async def say_states(arguments: argparse.Namespace) -> None:
+    """Say how far each batch is that was submitted from a folder; changes nothing."""
+    console = Console()
+    async with open_session(arguments) as session:
+        for state in await provider.status(arguments.out, session=session):
+            console.say(_state(state))
+
+
+def _state(state: BatchState) -> str:
+    if state.batch is not None:
+        return _line(state.batch)
+    if state.is_fetched:
+        return f"{state.batch_id}: {state.status}, fetched ({state.requests} requests)"
+    return (
+        f"{state.requests} requests: it is not known whether the server has taken them; submit or "
+        "fetch finds out"
+    )
+
+
+def _line(batch: ServerBatch) -> str:
+    """Say how far a batch is."""
+    parts = [batch.status]
+    if batch.total:
+        parts.append(f"{batch.completed} of {batch.total} requests done")
+    if batch.failed:
+        parts.append(f"{batch.failed} failed")
+    if not batch.has_ended and batch.expires_at is not None:
+        expires = datetime.fromtimestamp(batch.expires_at, UTC)
+        parts.append(f"expires {expires:%Y-%m-%d %H:%M} UTC")
+    return f"{batch.id}: {', '.join(parts)}"
+
+
+def _submitted(done: Submitted, out: str) -> str:
+    parts = (
+        (
+            True,
+            f"{_count(done.requests, 'request')} in {_count(len(done.batches), 'batch', 'batches')}",
+        ),
+        (done.found, f"{_count(done.found, 'batch', 'batches')} of an earlier call among them"),
+        (
+            done.again,
+            (
+                f"{_count(done.again, 'request')} were asked for before, in a batch that the server does not "
+                "list: if it made that one all the same, they are billed twice"
+            ),
+        ),
+        (done.waiting, f"{done.waiting} were at the server before"),
+        (done.done, f"{done.done} were done before"),
+        (done.rejected, f"{done.rejected} were rejected before, and not submitted"),
+        (
+            done.in_doubt,
+            f"{done.in_doubt} that were sent one by one are in doubt, and not submitted (batch run sees to them)",
+        ),
+        (True, f"next: imagesdk batch fetch {out}"),
+    )
+    return "; ".join(text for is_so, text in parts if is_so)
+
+
+def _fetched(done: Fetched, out: Path) -> str:
+    waiting = _count(len(done.waiting), "batch", "batches")
+    parts = (
+        (
+            True,
+            f"{_count(done.images, 'image')} from {_count(done.done + done.failed, 'request')} in {out}",
+        ),
+        (
+            done.failed,
+            (
+                f"{done.failed} failed (what can be done again is, by batch run at the full price, or by batch "
+                "submit)"
+            ),
+        ),
+        (
+            done.lost,
+            (
+                f"{_count(done.lost, 'request')} were asked for in a batch that the server does not list: submit "
+                "them again"
+            ),
+        ),
+        (done.waiting, f"{waiting} not at the end: fetch again later, or with --wait"),
+        (True, f"manifest: {out / MANIFEST}"),
+    )
+    return "; ".join(text for is_so, text in parts if is_so)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
