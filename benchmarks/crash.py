@@ -7,8 +7,10 @@ flight at the kills (nothing, where the key is honoured)::
 
     python -m benchmarks.crash                # 50 kills each; about three minutes
     python -m benchmarks.crash --kills 5
+    python -m benchmarks.crash --engine ray   # on a Ray cluster of this machine; about twelve minutes
 
-It needs a system with SIGKILL.
+With Ray each second kill hits one of the two workers, and the run goes on. It needs a system with
+SIGKILL, and with Ray one that has /proc.
 """
 
 from __future__ import annotations
@@ -16,29 +18,36 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import random
-import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import attrs
 
-__all__ = ("MANNERS", "Tally", "main", "serve", "torture")
+__all__ = ("MANNERS", "Tally", "cluster", "main", "serve", "torture", "workers")
 
 MANNERS = ("honours", "ignores")
+_KEY = "sk-test"
 _CONCURRENCY = 8
 _MOST_IMAGES = 3
-_JOBS_A_KILL = 40
-_ALIVE = (0.1, 1.8)
-"""Seconds after which a run is killed, at least and at most; it takes half a second to begin."""
+_JOBS_A_KILL = {"local": 40, "ray": 60}
+_ALIVE = {"local": (0.1, 1.8), "ray": (1.0, 5.0)}
+"""Seconds after which a run is killed, at least and at most; it takes half a second to begin, with Ray
+two or three."""
+_GOES_ON = (0.1, 1.5)
+"""Seconds for which a run goes on after one of its workers was killed, at least and at most."""
 _ENDS_WITHIN = 120.0
+_WORKER = b"ray::_WorkerActor"
+"""What Ray calls the process of a worker."""
 
 
 @attrs.define(kw_only=True)
@@ -85,7 +94,43 @@ def serve() -> Iterator[str]:
         process.stdin.close()
 
 
-def torture(url: str, manner: str, kills: int, folder: Path, *, seed: int = 0) -> Tally:
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Run a Ray cluster of this machine alone, which the runs find in their environment."""
+    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "OPENAI_API_KEY": _KEY}
+    import ray
+
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        ray.shutdown()
+
+
+def workers() -> list[int]:
+    """Return the processes of the workers of our `cluster`, and of no other."""
+    parents: dict[int, int] = {}
+    named: list[int] = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if (path / "cmdline").read_bytes().startswith(_WORKER):
+                named.append(int(path.name))
+
+    def is_ours(process: int) -> bool:
+        while process not in (0, os.getpid()):
+            process = parents.get(process, 0)
+        return process != 0
+
+    return [process for process in named if is_ours(process)]
+
+
+def torture(
+    url: str, manner: str, kills: int, folder: Path, *, seed: int = 0, engine: str = "local"
+) -> Tally:
     """Kill a batch so often, run it to its end, and count.
 
     Args:
@@ -94,11 +139,12 @@ def torture(url: str, manner: str, kills: int, folder: Path, *, seed: int = 0) -
         kills: How often.
         folder: An empty one.
         seed: Of the moments.
+        engine: ``"local"``, or ``"ray"`` within `cluster`.
     """
     rng = random.Random(f"{manner} {seed}")  # noqa: S311 - no secret
     counts = {
-        f"{manner} {seed} {number}": rng.randint(1, _MOST_IMAGES)
-        for number in range(kills * _JOBS_A_KILL)
+        f"{engine} {manner} {seed} {number}": rng.randint(1, _MOST_IMAGES)
+        for number in range(kills * _JOBS_A_KILL[engine])
     }
     lines = (json.dumps({"prompt": prompt, "n": n}) + "\n" for prompt, n in counts.items())
     (folder / "jobs.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -106,14 +152,20 @@ def torture(url: str, manner: str, kills: int, folder: Path, *, seed: int = 0) -
     before = _books(url)[0]
     tally = Tally(manner=manner, images=sum(counts.values()))
     for _ in range(kills):
-        with _begin(url, manner, folder) as process:
-            try:
-                process.wait(timeout=rng.uniform(*_ALIVE))
-            except subprocess.TimeoutExpired:
+        if tally.kills >= kills:
+            break
+        with _begin(url, manner, folder, engine) as process:
+            runs = _runs_on(process, rng.uniform(*_ALIVE[engine]))
+            if runs and engine == "ray" and tally.kills % 3 == 1 and (pids := workers()):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                tally.kills += 1
+                tally.in_flight += _in_flight(out)
+                runs = _runs_on(process, rng.uniform(*_GOES_ON))
+            if runs:
                 process.kill()
                 tally.kills += 1
         tally.in_flight += _in_flight(out)
-    with _begin(url, manner, folder) as process:
+    with _begin(url, manner, folder, engine) as process:
         if process.wait(timeout=_ENDS_WITHIN):
             raise RuntimeError(f"the last run ended with exit code {process.returncode}")
     charged, made = _books(url)
@@ -122,29 +174,38 @@ def torture(url: str, manner: str, kills: int, folder: Path, *, seed: int = 0) -
     return tally
 
 
-def _begin(url: str, manner: str, folder: Path) -> subprocess.Popen[bytes]:
+def _runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait so long; return False if the run ends by itself."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _begin(url: str, manner: str, folder: Path, engine: str) -> subprocess.Popen[bytes]:
     command = (sys.executable, "-m", "imagesdk.cli.main", "batch", "run", folder / "jobs.jsonl")
     options = ("--out", folder / "out", "--base-url", f"{url}/{manner}/v1")
     limits = ("--images-per-minute", "off", "--concurrency", str(_CONCURRENCY))
+    where = ("--engine", engine, *(("--workers", "2") if engine == "ray" else ()))
     return subprocess.Popen(  # noqa: S603 - our own program
-        [*command, *options, *limits],
+        [*command, *options, *limits, *where],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"OPENAI_API_KEY": "sk-test"},
+        env=os.environ | {"OPENAI_API_KEY": _KEY},
     )
 
 
 def _in_flight(out: Path) -> int:
-    """Return how many images were begun and not recorded: from a copy, so that nothing is put right."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path in out.glob("run.db*"):
-            shutil.copy(path, folder)
-        with closing(sqlite3.connect(Path(folder, "run.db"))) as ledger:
-            try:
-                sql = "SELECT coalesce(sum(images), 0) FROM jobs WHERE state = 'started'"
-                (count,) = ledger.execute(sql).fetchone()
-            except sqlite3.OperationalError:  # killed before there was a table
-                return 0
+    """Return how many images were begun and not recorded: only looking, so that nothing is put right."""
+    if not (out / "run.db").exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{out / 'run.db'}?mode=ro", uri=True)) as ledger:
+        sql = "SELECT coalesce(sum(images), 0) FROM jobs WHERE state = 'started'"
+        try:
+            (count,) = ledger.execute(sql).fetchone()
+        except sqlite3.OperationalError:  # killed before there was a table
+            return 0
     return int(count)
 
 
@@ -185,14 +246,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="default: 50")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="default: local"
+    )
     options = parser.parse_args(arguments)
     print("| the server … the key | kills | images | missing | torn | charged extra | in flight |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     tallies: list[Tally] = []
-    with serve() as url:
+    with serve() as url, cluster() if options.engine == "ray" else nullcontext():
         for manner in MANNERS:
             with tempfile.TemporaryDirectory() as folder:
-                tally = torture(url, manner, options.kills, Path(folder), seed=options.seed)
+                tally = torture(
+                    url,
+                    manner,
+                    options.kills,
+                    Path(folder),
+                    seed=options.seed,
+                    engine=options.engine,
+                )
             tallies.append(tally)
             print(
                 f"| {manner} | {tally.kills} | {tally.images} | {tally.missing} | {tally.torn} | "

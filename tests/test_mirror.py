@@ -46,7 +46,6 @@ FURTHER = {
 THROUGH = {
     "cli/batch_parser.py": "cli/test_main.py",
     "cli/options.py": "cli/test_main.py",
-    "cli/sessions.py": "cli/test_commands.py",
     "client/_runner.py": "client/test_session.py",
     "client/_stream_methods.py": "client/test_streaming.py",
     "client/_stream_receiver.py": "client/test_streaming.py",

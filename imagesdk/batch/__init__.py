@@ -8,6 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own costs 10 ms; type checkers know the name
 if TYPE_CHECKING:
+    from imagesdk.batch._ray import RayEngine
+    from imagesdk.batch.engine import Engine
     from imagesdk.batch.launch import run, stop_on_signals
     from imagesdk.batch.limits import Stop
     from imagesdk.batch.prices import PriceTable, read_prices
@@ -22,17 +24,21 @@ if TYPE_CHECKING:
     )
     from imagesdk.batch.records import Record
     from imagesdk.batch.runner import Summary
+    from imagesdk.batch.worker import WorkerSpec
     from imagesdk.client.batches import ServerBatch
 
 __all__ = (
     "BatchState",
+    "Engine",
     "Fetched",
     "PriceTable",
+    "RayEngine",
     "Record",
     "ServerBatch",
     "Stop",
     "Submitted",
     "Summary",
+    "WorkerSpec",
     "cancel",
     "fetch",
     "read_prices",
@@ -43,11 +49,14 @@ __all__ = (
 )
 
 _HOMES = {
+    "Engine": "batch.engine",
     "PriceTable": "batch.prices",
+    "RayEngine": "batch._ray",
     "Record": "batch.records",
     "ServerBatch": "client.batches",
     "Stop": "batch.limits",
     "Summary": "batch.runner",
+    "WorkerSpec": "batch.worker",
     "read_prices": "batch.prices",
     "run": "batch.launch",
     "stop_on_signals": "batch.launch",

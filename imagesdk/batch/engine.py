@@ -21,7 +21,7 @@ from imagesdk.batch.records import Record
 from imagesdk.errors import ImageSDKError
 from imagesdk.limiters.base import LimiterSnapshot
 
-__all__ = ("BeforeSend", "Engine", "Report")
+__all__ = ("BeforeSend", "Engine", "Report", "WorkerLost")
 
 BeforeSend: TypeAlias = Callable[[], Awaitable[object]]
 """Notes that a request is about to be sent; what it raises keeps the request from being sent."""
@@ -40,6 +40,10 @@ class Report:
     stop: ImageSDKError | None = None
 
 
+class WorkerLost(Exception):  # noqa: N818 - it is a message to the runner, not an error for users
+    """Whoever did a job is gone. If it was sent, nobody knows what became of it."""
+
+
 class Engine(Protocol):
     """Does jobs; called for as many side by side as are to be in flight."""
 
@@ -52,6 +56,7 @@ class Engine(Protocol):
 
         Raises:
             OSError: An image cannot be put in its place.
+            WorkerLost: Whoever did it is gone.
             Exception: What *before_send* raised.
         """
         ...

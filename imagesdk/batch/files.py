@@ -100,18 +100,21 @@ def is_there(out: Path, images: Sequence[Mapping[str, Any]]) -> bool:
     return all((out / image["file"]).is_file() for image in images)
 
 
-def arrived(out: Path) -> dict[str, dict[int, Path]]:
+def arrived(out: Path, key: str | None = None) -> dict[str, dict[int, Path]]:
     """Return the images that were received and not put in their place, by request and number.
 
-    Half-written ones are removed.
+    Args:
+        out: The run's folder.
+        key: Idempotency-Key of the one request that is meant. None for all; then nobody writes here,
+            and half-written images are removed.
     """
     found: dict[str, dict[int, Path]] = {}
     if not (out / ARRIVING).is_dir():
         return found
-    for path in (out / ARRIVING).iterdir():
+    for path in (out / ARRIVING).iterdir() if key is None else (out / ARRIVING).glob(f"{key}-*"):
         if match := _ARRIVED.fullmatch(path.name):
             found.setdefault(match[1], {})[int(match[2])] = path
-        elif path.name.endswith(".part"):
+        elif key is None and path.name.endswith(".part"):
             path.unlink()
     return found
 

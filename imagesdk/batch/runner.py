@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,20 +17,22 @@ from typing import Literal
 
 import attrs
 
-from imagesdk.batch.engine import Engine, Report
+from imagesdk.batch.engine import Engine, Report, WorkerLost
 from imagesdk.batch.files import ARRIVING, arrived, free_bytes, is_there
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Entry, Ledger, State, Total
 from imagesdk.batch.limits import Budget, Limits, Stop, disk_is_full
 from imagesdk.batch.records import Record
-from imagesdk.batch.worker import recover
-from imagesdk.errors import BatchError, ConfigurationError, LedgerError
+from imagesdk.batch.worker import record_of, recover
+from imagesdk.errors import BatchError, ConfigurationError, ImageSDKError, LedgerError
 
 __all__ = ("InDoubt", "Summary", "run_jobs")
 
 InDoubt = Literal["retry", "skip"]
 
 _ENDED: tuple[State, ...] = ("done", "rejected", "submitted", "in_doubt")
+_MOST_LOST = 3
+"""Workers that a job may lose in one run: it may be the job that kills them."""
 
 
 @attrs.define(kw_only=True)
@@ -195,12 +197,13 @@ class _Run:
     on_record: Callable[[Record, bool], None]
     on_stop: Callable[[Stop], None]
     summary: Summary = attrs.field(factory=Summary)
-    failure: OSError | LedgerError | None = None
+    failure: OSError | ImageSDKError | None = None
     _next: deque[Entry] = attrs.field(factory=deque[Entry], init=False)
     _after: int = attrs.field(default=0, init=False)
     _more: bool = attrs.field(default=True, init=False)
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     _news: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _lost: Counter[int] = attrs.field(factory=Counter[int], init=False)
     _flights: set[_Flight] = attrs.field(factory=set["_Flight"], init=False)
 
     async def recover(self) -> None:
@@ -280,7 +283,7 @@ class _Run:
         try:
             while (entry := await self._take()) is not None:
                 await self._do(entry)
-        except (OSError, LedgerError) as error:  # the others finish what is paid for
+        except (OSError, ImageSDKError) as error:  # the others finish what is paid for
             self.failure = self.failure or error
             self._end(Stop(reason="disk", message=str(error)))
 
@@ -323,15 +326,23 @@ class _Run:
                 self.on_start(entry.job)
 
         flight = _Flight(asyncio.ensure_future(self.engine.do(keyed, before_send)))
-        report = await self._wait_for(flight, keyed)
+        try:
+            report = await self._wait_for(flight, keyed)
+        except WorkerLost as lost:
+            report = await self._look_for(keyed, lost, is_sent=flight.is_sent)
+            if report is None:
+                self._next.appendleft(
+                    attrs.evolve(keyed, state="in_doubt") if flight.is_sent else entry
+                )
+        else:
+            if report is None and flight.is_sent:
+                await self.ledger.put_back(entry)
+        if in_doubt and flight.is_sent:
+            self.summary.resent += 1
+            self.summary.resent_images += entry.images
         if report is None:
             self.budget.release(entry)
-            if flight.is_sent:
-                await self.ledger.put_back(entry)
         else:
-            if in_doubt and flight.is_sent:
-                self.summary.resent += 1
-                self.summary.resent_images += entry.images
             record = self.budget.settle(entry, report.record)
             await self.ledger.finish(entry, record)
             self._count(record)
@@ -356,6 +367,24 @@ class _Run:
             return Report(record=await asyncio.to_thread(recover, self.out, entry, {}))
         finally:
             self._flights.discard(flight)
+
+    async def _look_for(self, entry: Entry, lost: WorkerLost, *, is_sent: bool) -> Report | None:
+        """Report on a job whose worker is gone; None if it is to be done again."""
+        self._lost[entry.id] += 1
+        if is_sent:
+            found = await asyncio.to_thread(arrived, self.out, entry.idempotency_key)
+            record = await asyncio.to_thread(recover, self.out, entry, found, why=str(lost))
+        else:
+            record = record_of(entry, (), ImageSDKError(f"{lost}; the request was not sent"))
+        may_be_sent = not is_sent or "in_doubt" in self.states
+        if (
+            record.status != "done"
+            and may_be_sent
+            and self._lost[entry.id] < _MOST_LOST
+            and self.summary.stopped is None
+        ):
+            return None
+        return Report(record=record)
 
     def _judge(self, report: Report) -> None:
         """End the run if there is reason to."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -14,6 +15,8 @@ from imagesdk.batch.engine import BeforeSend, Report
 from imagesdk.batch.files import ARRIVING, describe, in_place, place
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record, error_fields, status_of
+from imagesdk.client._assembly import Validate
+from imagesdk.client.config import choose_limiter, choose_profile, read_endpoint, shared_limiter
 from imagesdk.client.fanout import Outcome
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
@@ -25,14 +28,81 @@ from imagesdk.errors import (
     PermissionDeniedError,
     QuotaExceededError,
 )
-from imagesdk.limiters.base import LimiterSnapshot
+from imagesdk.limiters._redis import RedisLimiter
+from imagesdk.limiters.base import Limiter, LimiterSnapshot
 from imagesdk.models.requests import ImageRequest
 from imagesdk.sinks import Folder
 
-__all__ = ("Worker", "recover")
+__all__ = ("Worker", "WorkerSpec", "record_of", "recover")
 
 _STOPS = (AuthenticationError, PermissionDeniedError, QuotaExceededError)
 """What the next job would meet, too."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSpec:
+    """How to set a worker up, in another process or on another machine.
+
+    It holds no key: a worker reads ``OPENAI_API_KEY`` and its like where it runs, as any session does.
+
+    Attributes:
+        out: Folder for the images; the workers and the driver see the same one under this name.
+        base_url: As `ImageSession` takes it.
+        model: As `ImageSession` takes it.
+        images_per_minute: As `ImageSession` takes it; of all workers together.
+        limiter: URL of the Redis that holds the limit, None if none does.
+        timeout: As `ImageSession` takes it.
+        max_wait: As `ImageSession` takes it.
+        validate: As `ImageSession` takes it.
+    """
+
+    out: Path
+    base_url: str | None = None
+    model: str | None = None
+    images_per_minute: float | Literal["profile", "auto"] | None = "profile"
+    limiter: str | None = attrs.field(default=None, repr=False)  # it may hold a password
+    timeout: float | None = 600.0
+    max_wait: float | None = None
+    validate: Validate = "error"
+
+    def make_limiter(self) -> Limiter:
+        """Return what holds the limit; a `RedisLimiter` is for the caller to close.
+
+        Raises:
+            ConfigurationError: The values cannot be used.
+        """
+        endpoint = read_endpoint(
+            api_key=None, base_url=self.base_url, organization=None, project=None
+        )
+        profile = choose_profile(None, endpoint.host)
+        if self.limiter is None:
+            return choose_limiter(None, self.images_per_minute, profile)
+        return shared_limiter(self.limiter, self.images_per_minute, profile)
+
+    @asynccontextmanager
+    async def session(self, limiter: Limiter | None = None) -> AsyncIterator[ImageSession]:
+        """Open the session of a worker.
+
+        Args:
+            limiter: What holds the limit; None for one of its own.
+
+        Raises:
+            ConfigurationError: A value cannot be used, or there is no key where there must be one.
+        """
+        async with AsyncExitStack() as stack:
+            if limiter is None:
+                limiter = self.make_limiter()
+                if isinstance(limiter, RedisLimiter):
+                    await stack.enter_async_context(limiter)
+            session = ImageSession(
+                base_url=self.base_url,
+                model=self.model,
+                limiter=limiter,
+                timeout=self.timeout,
+                max_wait=self.max_wait,
+                validate=self.validate,
+            )
+            yield await stack.enter_async_context(session)
 
 
 class Worker:
@@ -110,7 +180,7 @@ class Worker:
                 error = error or failure
         answered = result if result is not None else error
         attempts = answered.attempts if answered is not None else ()
-        return _record(
+        return record_of(
             entry,
             images,
             error,
@@ -122,7 +192,7 @@ class Worker:
         )
 
 
-def _record(
+def record_of(
     entry: Entry,
     images: Sequence[Mapping[str, Any]],
     error: ImageSDKError | None,
@@ -133,6 +203,7 @@ def _record(
     elapsed: float = 0.0,
     waited: float = 0.0,
 ) -> Record:
+    """Return the record of a job that brought these images, and ended with this error if any."""
     job = entry.job
     return Record(
         custom_id=job.custom_id,
@@ -169,7 +240,13 @@ def _move(out: Path, path: Path, name: str) -> Path:
     return target
 
 
-def recover(out: Path, entry: Entry, found: Mapping[str, Mapping[int, Path]]) -> Record:
+def recover(
+    out: Path,
+    entry: Entry,
+    found: Mapping[str, Mapping[int, Path]],
+    *,
+    why: str = "the run ended while the request was in flight",
+) -> Record:
     """Put what arrived of a request that nobody reported in its place; return the record of its job."""
     here = found.get(entry.idempotency_key or "", {})
     images: list[Mapping[str, Any]] = []
@@ -181,10 +258,9 @@ def recover(out: Path, entry: Entry, found: Mapping[str, Mapping[int, Path]]) ->
     error = None
     if len(images) < entry.images:
         error = ImageSDKError(
-            f"the run ended while the request was in flight; {len(images)} of {entry.images} images "
-            "are here, and all may have been billed",
+            f"{why}; {len(images)} of {entry.images} images are here, and all may have been billed",
             may_be_billed=True,
         )
     return attrs.evolve(
-        _record(entry, images, error), status="done" if error is None else "in_doubt"
+        record_of(entry, images, error), status="done" if error is None else "in_doubt"
     )

@@ -15,12 +15,11 @@ from imagesdk.batch.launch import stop_on_signals
 from imagesdk.batch.limits import Stop, StopReason
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.runner import Summary
-from imagesdk.batch.worker import Worker
 from imagesdk.cli import EXIT_CODES, provider_commands
 from imagesdk.cli.batch_parser import LIMITS
 from imagesdk.cli.batch_view import BatchView
 from imagesdk.cli.render import TABLE_ROWS, Console
-from imagesdk.cli.sessions import open_session
+from imagesdk.cli.sessions import open_engine, open_session
 from imagesdk.errors import ConfigurationError
 
 __all__ = ("run",)
@@ -59,13 +58,12 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
         raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
     out, console = Path(arguments.out), Console()
     records: list[Record] = []
-    async with open_session(arguments) as session:
-        worker = Worker(session, out)
+    async with open_session(arguments) as session, open_engine(arguments, session, out) as engine:
         with (
             stop_on_signals() as stop,
             BatchView(
                 console,
-                worker,
+                engine,
                 concurrency=arguments.concurrency,
                 price=lambda record: record.cost,
             ) as view,
@@ -86,7 +84,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
                 source,
                 out,
                 session=session,
-                engine=worker,
+                engine=engine,
                 concurrency=arguments.concurrency,
                 stop=stop,
                 on_begin=view.begin,

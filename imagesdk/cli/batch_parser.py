@@ -88,6 +88,16 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="most requests in flight (default: 16)",
     )
     parser.add_argument(
+        "--engine",
+        default="local",
+        metavar="local|ray|ray://HOST:PORT",
+        help="what does the requests: this program, or workers on a Ray cluster; see docs/batch.md "
+        "(default: local)",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="on a cluster (default: one on each machine)"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON record a request on stdout"
     )
     group = parser.add_argument_group(

@@ -34,6 +34,11 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
         help="limit of the key; 'auto' to follow what the server names, 'off' for none",
     )
     group.add_argument(
+        "--limiter",
+        metavar="URL",
+        help="redis://HOST: share the limit with all programs that name it, on any machine",
+    )
+    group.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="for a call, without its wait in the queue"
     )
     group.add_argument(

@@ -1,15 +1,20 @@
-"""Open the session that the arguments of a command ask for."""
+"""Open what the arguments of a command ask for: a session, and what does the jobs of a batch."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from imagesdk.batch.engine import Engine
+from imagesdk.batch.worker import Worker, WorkerSpec
+from imagesdk.client.config import choose_profile, read_endpoint, shared_limiter
 from imagesdk.client.session import ImageSession
+from imagesdk.errors import ConfigurationError
 
-__all__ = ("EMULATOR_KEY", "open_session")
+__all__ = ("EMULATOR_KEY", "open_engine", "open_session")
 
 EMULATOR_KEY = "sk-test-emulator"
 
@@ -27,9 +32,20 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
             server = EmulatorServer(images_per_minute=limit, record_requests=False)
             await stack.enter_async_context(server)
             options = {"base_url": server.base_url, "api_key": EMULATOR_KEY}
-        if arguments.images_per_minute is not None:
-            rate = arguments.images_per_minute
-            options["images_per_minute"] = None if rate == "off" else rate
+        rate = _rate(arguments)
+        if arguments.limiter is None:
+            options["images_per_minute"] = rate
+        else:
+            endpoint = read_endpoint(
+                api_key=options.get("api_key"),
+                base_url=options["base_url"],
+                organization=None,
+                project=None,
+            )
+            profile = choose_profile(None, endpoint.host)
+            options["limiter"] = await stack.enter_async_context(
+                shared_limiter(arguments.limiter, rate, profile)
+            )
         if arguments.timeout is not None:
             options["timeout"] = arguments.timeout
         session = ImageSession(
@@ -39,3 +55,54 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
             **options,
         )
         yield await stack.enter_async_context(session)
+
+
+@contextlib.asynccontextmanager
+async def open_engine(
+    arguments: argparse.Namespace, session: ImageSession, out: Path
+) -> AsyncIterator[Engine]:
+    """Open what does the jobs of a batch: this event loop, or a cluster.
+
+    Args:
+        arguments: Of ``batch run``.
+        session: As `open_session` opened it.
+        out: Folder for the images.
+    """
+    name = arguments.engine
+    if name == "local":
+        if arguments.workers is not None:
+            raise ConfigurationError("--workers needs --engine ray")
+        yield Worker(session, out)
+        return
+    if name != "ray" and not name.startswith("ray://"):
+        raise ConfigurationError(f"--engine is {name!r}; it must be local, ray or ray://HOST:PORT")
+    from imagesdk.batch._ray import RayEngine
+
+    options: dict[str, Any] = {}
+    if arguments.timeout is not None:
+        options["timeout"] = arguments.timeout
+    spec = WorkerSpec(
+        out=out,
+        base_url=session.base_url,
+        model=arguments.model,
+        images_per_minute=_rate(arguments),
+        limiter=arguments.limiter,
+        max_wait=arguments.max_wait,
+        validate=arguments.validate,
+        **options,
+    )
+    async with RayEngine(
+        spec,
+        address=None if name == "ray" else name,
+        workers=arguments.workers,
+        concurrency=arguments.concurrency,
+        environment={"OPENAI_API_KEY": EMULATOR_KEY} if arguments.emulator else None,
+    ) as engine:
+        yield engine
+
+
+def _rate(arguments: argparse.Namespace) -> float | Literal["profile", "auto"] | None:
+    rate: float | Literal["auto", "off"] | None = arguments.images_per_minute
+    if rate is None:
+        return "profile"
+    return None if rate == "off" else rate

@@ -28,8 +28,11 @@ from imagesdk.transport.base import Transport
 if TYPE_CHECKING:
     import aiohttp
 
+    from imagesdk.limiters._redis import RedisLimiter
+
 __all__ = (
     "DEFAULT_BASE_URL",
+    "FIRST_GUESS",
     "Endpoint",
     "Hidden",
     "HiddenText",
@@ -43,10 +46,11 @@ __all__ = (
     "read_endpoint",
     "read_settings",
     "seconds",
+    "shared_limiter",
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-_FIRST_GUESS = 50.0
+FIRST_GUESS = 50.0
 """Images a minute with which "auto" begins where the server has no default."""
 _VARIABLES = {
     "api_key": "OPENAI_API_KEY",
@@ -354,10 +358,30 @@ def choose_limiter(
     if images_per_minute == "profile":
         images_per_minute = profile.images_per_minute
     if images_per_minute == "auto":
-        return ImageLimiter(profile.images_per_minute or _FIRST_GUESS, adopt="auto")
+        return ImageLimiter(profile.images_per_minute or FIRST_GUESS, adopt="auto")
     if images_per_minute is None:
         return NoLimiter()
     return ImageLimiter(images_per_minute)
+
+
+def shared_limiter(
+    url: str, images_per_minute: float | Literal["profile", "auto"] | None, profile: ServerProfile
+) -> RedisLimiter:
+    """Return the limiter in a Redis that several processes share; for the caller to close.
+
+    Raises:
+        ConfigurationError: There is no number to share, the URL cannot be used, or redis is missing.
+    """
+    from imagesdk.limiters._redis import RedisLimiter
+
+    if images_per_minute is None:
+        raise ConfigurationError("there is no limit for a Redis to hold: images_per_minute is off")
+    known = profile.images_per_minute or FIRST_GUESS
+    return RedisLimiter(
+        url,
+        known if isinstance(images_per_minute, str) else images_per_minute,
+        adopt="auto" if images_per_minute == "auto" else "down",
+    )
 
 
 def choose_transport(

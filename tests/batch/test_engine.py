@@ -11,14 +11,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from imagesdk.batch.engine import BeforeSend, Report
+from imagesdk.batch.engine import BeforeSend, Report, WorkerLost
+from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import LEDGER, Entry
 from imagesdk.batch.records import Record
-from imagesdk.batch.runner import Summary, run_jobs
+from imagesdk.batch.runner import InDoubt, Summary, run_jobs
 from imagesdk.errors import AuthenticationError
 from imagesdk.limiters.base import LimiterSnapshot
 from imagesdk.limiters.unlimited import NoLimiter
-from tests.batch.conftest import manifest_of, prompts
+from tests.batch.conftest import manifest_of, png, prompts
 
 
 def state_of(out: Path, custom_id: str) -> str:
@@ -99,3 +100,86 @@ async def test_what_an_engine_raises_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no room"):
         await run_jobs(OwnEngine(tmp_path, fail), prompts("a"), tmp_path)
     assert await asyncio.to_thread(state_of, tmp_path, "a") == "started"
+
+
+# A worker that is lost ----------------------------------------------------------------------------
+
+
+@attrs.define
+class Losing(OwnEngine):
+    """An engine that loses its worker the first *times* times, after it was sent or before."""
+
+    times: int = 1
+    is_sent: bool = True
+    leaves: bytes | None = None
+    keys: list[str | None] = attrs.field(factory=list)
+
+    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+        """Lose the worker, which may have put an image on its way first."""
+        self.keys.append(entry.idempotency_key)
+        if len(self.keys) > self.times:
+            return await super().do(entry, before_send)
+        if self.is_sent:
+            await before_send()
+        if self.leaves is not None:
+            await asyncio.to_thread(self._leave, entry, self.leaves)
+        raise WorkerLost("worker 1 was lost")
+
+    def _leave(self, entry: Entry, image: bytes) -> None:
+        (self.out / ARRIVING).mkdir(exist_ok=True)
+        (self.out / ARRIVING / f"{entry.idempotency_key}-1.png").write_bytes(image)
+
+
+def nothing_made(entry: Entry) -> Report:
+    """Report that a job failed."""
+    return Report(record=record_of(entry))
+
+
+async def test_what_a_lost_worker_had_sent_is_sent_again_with_its_key(tmp_path: Path) -> None:
+    """It is in doubt: sent again with the same key, and told."""
+    engine = Losing(tmp_path, nothing_made)
+    summary = await run_jobs(engine, prompts("a"), tmp_path)
+    assert summary == Summary(failed=1, resent=1, resent_images=1)
+    assert len(engine.keys) == 2
+    assert engine.keys[0] == engine.keys[1]
+
+
+async def test_what_a_lost_worker_had_not_sent_is_done_by_another(tmp_path: Path) -> None:
+    """It is in no doubt: nothing may have been billed."""
+    engine = Losing(tmp_path, nothing_made, is_sent=False)
+    summary = await run_jobs(engine, prompts("a"), tmp_path)
+    assert summary == Summary(failed=1)
+    assert engine.seen == [("a", "pending", "started")]
+
+
+async def test_what_a_lost_worker_had_received_is_found(tmp_path: Path) -> None:
+    """Its image is on the disk: the job is done, and not sent again."""
+    engine = Losing(tmp_path, nothing_made, leaves=png())
+    summary = await run_jobs(engine, prompts("a"), tmp_path)
+    assert summary == Summary(done=1, images=1)
+    assert len(engine.keys) == 1
+    assert (tmp_path / "a-1.png").read_bytes() == png()
+
+
+@pytest.mark.parametrize("in_doubt", ["skip", "retry"])
+async def test_a_job_in_doubt_is_left_where_that_is_wished(
+    tmp_path: Path, in_doubt: InDoubt
+) -> None:
+    """With in_doubt="skip" it is not sent again; a job that loses every worker is given up."""
+    engine = Losing(tmp_path, nothing_made, times=99)
+    summary = await run_jobs(engine, prompts("a"), tmp_path, in_doubt=in_doubt)
+    assert summary.failed == 1
+    assert len(engine.keys) == {"skip": 1, "retry": 3}[in_doubt]
+    (record,) = manifest_of(tmp_path)
+    assert record["status"] == "in_doubt"
+    assert "worker 1 was lost" in record["error"]["message"]
+
+
+async def test_a_job_that_never_finds_a_worker_fails(tmp_path: Path) -> None:
+    """After three lost workers an unsent job has failed, and is sent by the next run."""
+    engine = Losing(tmp_path, nothing_made, times=3, is_sent=False)
+    summary = await run_jobs(engine, prompts("a"), tmp_path)
+    assert summary == Summary(failed=1)
+    assert manifest_of(tmp_path)[0]["status"] == "failed"
+    assert (await run_jobs(engine, prompts("a"), tmp_path)).failed == 1
+    assert engine.seen == [("a", "failed", "started")]

@@ -1,9 +1,8 @@
-"""A batch that is killed at any moment: nothing is lost, and nothing is paid for without need."""
+"""The benchmark that kills batches would notice a loss; it runs in tests/conformance/test_engines.py."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,25 +10,7 @@ import pytest
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from benchmarks.crash import MANNERS, Tally, serve, torture
-
-KILLS = 4
-"""In the ordinary run of the tests; ``python -m benchmarks.crash`` does fifty."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server that keeps books, in a process of its own."""
-    with serve() as url:
-        yield url
-
-
-@pytest.mark.parametrize("manner", MANNERS)
-def test_a_batch_that_is_killed_loses_nothing(server: str, manner: str, tmp_path: Path) -> None:
-    """After kills at random moments every image is there and whole, and what was charged twice was in flight."""
-    tally = torture(server, manner, KILLS, tmp_path)
-    assert tally.kills
-    assert tally.is_good, tally
+from benchmarks.crash import Tally
 
 
 @pytest.mark.parametrize(

@@ -418,6 +418,15 @@ async def estimates(images: ImageSession) -> None:
         await estimate(images, read_jobs(file, Path()), prices=read_prices("prices.toml"))
 
 
+async def on_a_cluster() -> None:
+    """Run a batch elsewhere."""
+    spec = batch.WorkerSpec(out=Path("out"), images_per_minute="auto", limiter="redis://localhost")
+    async with batch.RayEngine(spec, address="ray://head:10001", workers=4) as cluster:
+        engine: batch.Engine = cluster
+        assert_type(engine.snapshot(), LimiterSnapshot)
+        assert_type(await batch.run("jobs.jsonl", "out", engine=engine), Summary)
+
+
 async def emulated() -> None:
     """Use the emulator in a test."""
     async with EmulatorServer(images_per_minute=5, blocked_prompts=["x"]) as server:
