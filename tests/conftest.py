@@ -20,6 +20,8 @@ from PIL import Image
 
 from imagesdk.emulator.server import EmulatorServer
 
+pytest_plugins = ["imagesdk.testing.plugin"]
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

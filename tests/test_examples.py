@@ -16,7 +16,10 @@ from PIL import Image, ImageChops, ImageStat
 from imagesdk.batch.jobs import read_jobs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "make_inputs.py")
+NOT_PROGRAMS = {"make_inputs.py", "test_my_app.py"}
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in NOT_PROGRAMS)
+TESTING_PAGE = EXAMPLES.parent / "docs" / "testing-your-app.md"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
 PICTURES = sorted(path.name for path in EXAMPLES.glob("*.png"))
 WRITES_NOTHING = {"error_handling.py"}
 BESIDE_IMAGES = {"manifest.jsonl", "run.db", "run.lock", "index.html"}
@@ -79,7 +82,7 @@ def test_the_example_of_errors_meets_each_of_them(
 
 def test_every_example_says_what_it_shows() -> None:
     """The first line of an example is a sentence about it."""
-    for name in [*PROGRAMS, "make_inputs.py"]:
+    for name in [*PROGRAMS, *NOT_PROGRAMS]:
         first = (EXAMPLES / name).read_text(encoding="utf-8").splitlines()[0]
         assert re.match(r'"""[A-Z].*[.:,]', first), name
 
@@ -116,3 +119,42 @@ def test_every_picture_is_used(name: str) -> None:
     """A committed picture is the input of an example."""
     readers = [EXAMPLES / program for program in PROGRAMS] + [EXAMPLES / "prompts.jsonl"]
     assert any(name in path.read_text(encoding="utf-8") for path in readers)
+
+
+def blocks_of_the_testing_page(*, shown: bool) -> list[str]:
+    """Return the blocks that show parts of test_my_app.py, or those that stand for themselves."""
+    marked = re.findall(
+        r"^(<!-- examples/test_my_app.py -->\n)?```python\n(.*?)^```$",
+        TESTING_PAGE.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    return [block for mark, block in marked if bool(mark) is shown]
+
+
+def test_the_testing_page_shows_the_example() -> None:
+    """Its blocks are parts of examples/test_my_app.py, and hold all of its tests."""
+    example = (EXAMPLES / "test_my_app.py").read_text(encoding="utf-8")
+    blocks = blocks_of_the_testing_page(shown=True)
+    assert all(block in example for block in blocks)
+    tests = re.findall(r"^def (test_\w+)", example, re.MULTILINE)
+    assert re.findall(r"^def (test_\w+)", "".join(blocks), re.MULTILINE) == tests
+
+
+def test_an_application_is_tested_as_the_page_says(tmp_path: Path) -> None:
+    """In a project of their own all tests pass, but for the one that a careless application fails."""
+    example = (EXAMPLES / "test_my_app.py").read_text(encoding="utf-8")
+    careless = example.replace('RetryPolicy(ambiguous="never")', "RetryPolicy()")
+    files = [example, careless, *blocks_of_the_testing_page(shown=False)]
+    for number, text in enumerate(files):
+        (tmp_path / f"test_{number}.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [*PYTEST, "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        timeout=40,
+        check=False,
+    )
+    failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    assert failed == ["test_1.py::test_nothing_is_paid_twice"], done.stdout
+    assert re.search(r"^1 failed, 8 passed in", done.stdout, re.MULTILINE), done.stdout

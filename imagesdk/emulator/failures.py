@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from imagesdk.emulator.refusals import (
+    LIMITS_PAGE,
     ORGANIZATION,
     Refusal,
     key_wrong,
@@ -115,7 +116,16 @@ def _of_status(status: int) -> Refusal:
 
 
 def _rate_limit() -> Refusal:
-    return limit_reached_classic(50, 50, 1)
+    """Refuse without naming a limit: a client that was told one would go by it from then on."""
+    return Refusal(
+        message=(
+            f"Rate limit reached for images per minute in organization {ORGANIZATION}. "
+            f"Please try again later. Visit {LIMITS_PAGE} to learn more."
+        ),
+        type="requests",
+        code="rate_limit_exceeded",
+        status=429,
+    )
 
 
 def _overloaded() -> Refusal:

@@ -44,7 +44,7 @@ __all__ = (
 )
 
 _KEYS_PAGE = "https://platform.openai.com/account/api-keys"
-_LIMITS_PAGE = "https://platform.openai.com/docs/guides/rate-limits"
+LIMITS_PAGE = "https://platform.openai.com/docs/guides/rate-limits"
 ORGANIZATION = "org-emulator"
 
 
@@ -374,7 +374,7 @@ def limit_reached_classic(limit: float, used: int, requested: int) -> Refusal:
         message=(
             f"Rate limit exceeded for images per minute in organization {ORGANIZATION}. "
             f"Limit: {limit:g}/1min. Current: {used + requested}/1min. "
-            f"Please visit {_LIMITS_PAGE} to learn how to increase your rate limit."
+            f"Please visit {LIMITS_PAGE} to learn how to increase your rate limit."
         ),
         type="requests",
         code="rate_limit_exceeded",
@@ -394,7 +394,7 @@ def limit_reached_gpt(
         message=(
             f"Rate limit reached for {model} (for limit gpt-image) in organization {ORGANIZATION} "
             f"on images per min: Limit {limit:g}, Used {used}, Requested {requested}. {again}"
-            f"Visit {_LIMITS_PAGE} to learn more."
+            f"Visit {LIMITS_PAGE} to learn more."
         ),
         type="requests",
         code="rate_limit_exceeded",
