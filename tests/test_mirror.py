@@ -45,6 +45,7 @@ FURTHER = {
 # Helpers that are tested through the module that uses them.
 THROUGH = {
     "cli/batch_parser.py": "cli/test_main.py",
+    "cli/batch_said.py": "cli/test_batch_ends.py",
     "cli/options.py": "cli/test_main.py",
     "client/_runner.py": "client/test_session.py",
     "client/_stream_methods.py": "client/test_streaming.py",

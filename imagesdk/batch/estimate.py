@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -26,7 +26,7 @@ from imagesdk.models.requests import (
     body_fields,
 )
 
-__all__ = ("Estimate", "estimate")
+__all__ = ("Estimate", "add_up", "estimate")
 
 
 @attrs.frozen(kw_only=True)
@@ -96,25 +96,18 @@ async def estimate(
         (10, (1.0, 25.0), 1)
     """
     given = [requests] if isinstance(requests, _ONE) else requests
-    count, cost, totals = await asyncio.to_thread(_add_up, session, given, prices)
-    return Estimate(
-        requests=count,
-        images=sum(total.images for total in totals),
-        calls=sum(total.calls for total in totals),
-        cost=cost,
-        wait=max((_wait(session, total) for total in totals), default=0.0),
-    )
+    return (await asyncio.to_thread(add_up, session, given, prices))()
 
 
 _ONE = (str, GenerateRequest, EditRequest, VariationRequest)
 
 
-def _add_up(
+def add_up(
     session: ImageSession,
     requests: Iterable[str | ImageRequest | Job],
     prices: PriceTable | None,
-) -> tuple[int, tuple[float, float] | None, list[_Total]]:
-    """Return the number of requests, their cost, and what each line of models adds up to."""
+) -> Callable[[], Estimate]:
+    """Do what may take long of `estimate`, in a thread; what it returns does the rest, in the loop."""
     count, low, high = 0, 0.0, 0.0
     totals: dict[str, _Total] = {}
     for item in requests:
@@ -132,7 +125,17 @@ def _add_up(
         largest = min(largest, session.limiter.max_cost(scope) or largest)
         total.images += images
         total.calls += math.ceil(images / largest)
-    return count, None if prices is None else (low, high), list(totals.values())
+
+    def finish() -> Estimate:
+        return Estimate(
+            requests=count,
+            images=sum(total.images for total in totals.values()),
+            calls=sum(total.calls for total in totals.values()),
+            cost=None if prices is None else (round(low, 6), round(high, 6)),
+            wait=max((_wait(session, total) for total in totals.values()), default=0.0),
+        )
+
+    return finish
 
 
 def _request(item: str | ImageRequest | Job) -> ImageRequest:

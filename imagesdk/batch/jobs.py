@@ -74,6 +74,11 @@ class Job:
         """What to ask for."""
         return _request(self.line, self.endpoint, self.params, self.folder)
 
+    @property
+    def files(self) -> list[Path]:
+        """The images that go with it."""
+        return [self.folder / path for _, path in _files_of(self.params)]
+
 
 def images_asked(params: Mapping[str, Any]) -> int:
     """Return how many images a body asks for."""

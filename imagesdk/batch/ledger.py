@@ -19,14 +19,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 import attrs
 import msgspec
@@ -37,7 +37,7 @@ from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
 from imagesdk.errors import LedgerError
 
-__all__ = ("LEDGER", "Entry", "Ledger", "State", "Total", "has_ledger", "select")
+__all__ = ("LEDGER", "LOCK", "Entry", "Ledger", "State", "Total", "has_ledger", "select")
 
 T = TypeVar("T")
 State: TypeAlias = Literal[
@@ -45,7 +45,8 @@ State: TypeAlias = Literal[
 ]
 
 LEDGER = "run.db"
-_LOCK = "run.lock"
+LOCK = "run.lock"
+_PAGE = 256
 _VERSION = 2
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -125,6 +126,14 @@ class Total:
     images: int
 
 
+class _TakenBack(Exception):  # noqa: N818 - it is how a transaction is undone, and no error
+    """Carries what was seen in a transaction that is undone."""
+
+    def __init__(self, result: Any) -> None:  # noqa: ANN401
+        super().__init__(result)
+        self.result = result
+
+
 def has_ledger(out: Path) -> bool:
     """Return whether there was a run into a folder."""
     return (out / LEDGER).is_file()
@@ -192,22 +201,48 @@ class Ledger:
         """
         return await self.do(lambda db: self._load(db, jobs, allow_changed))
 
+    async def rehearse(
+        self, jobs: Iterable[Job], look: Callable[[Iterator[Entry]], T], *, allow_changed: bool
+    ) -> tuple[Total, int, T]:
+        """Do as `load`, show *look* all jobs of the input, and take it back.
+
+        Args:
+            jobs: As for `load`.
+            look: Called in the ledger's thread with the jobs as they would then stand.
+            allow_changed: As for `load`.
+
+        Returns:
+            What the input has, how many of its jobs ask for the same as one before, and what *look* returned.
+
+        Raises:
+            BatchError: As `load` does.
+        """
+        before = self._run
+
+        def tried(db: sqlite3.Connection) -> None:
+            try:
+                total = self._load(db, jobs, allow_changed)
+                sql = "SELECT count(*) - count(DISTINCT key) FROM jobs WHERE run = ?"
+                (duplicates,) = db.execute(sql, (self._run,)).fetchone()
+                raise _TakenBack((total, duplicates, look(self._all(db))))
+            finally:
+                self._run = before
+
+        try:
+            await self.do(tried)
+        except _TakenBack as taken:
+            return taken.result  # type: ignore[no-any-return]
+        raise AssertionError("it is taken back")
+
     async def total(self) -> Total:
         """Return how many jobs the last input has."""
         return await self.do(self._total)
 
     async def page(
-        self, states: Collection[State], *, after: int = 0, limit: int = 256
+        self, states: Collection[State], *, after: int = 0, limit: int = _PAGE
     ) -> list[Entry]:
         """Return the next jobs of the input in these states, from behind line *after*."""
-        marks = ",".join("?" * len(states))
-        return await self.do(
-            lambda db: select(
-                db,
-                f"run = ? AND line > ? AND state IN ({marks}) ORDER BY line LIMIT ?",
-                (self._run, after, *states, limit),
-            )
-        )
+        return await self.do(lambda db: self._page(db, states, after, limit))
 
     async def spread(self, states: Collection[State], count: int) -> list[Entry]:
         """Return so many jobs of the input in these states, evenly spread over all of them."""
@@ -302,7 +337,7 @@ class Ledger:
             ) from error
 
     def _open(self) -> None:
-        self._lock = self._connect(_LOCK)
+        self._lock = self._connect(LOCK)
         self._lock.execute("BEGIN EXCLUSIVE")  # let go when the process ends, however it does
         self._db = db = self._connect(LEDGER)
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -436,6 +471,19 @@ class Ledger:
             )
         self._run = run
         return self._total(db)
+
+    def _page(
+        self, db: sqlite3.Connection, states: Collection[State], after: int, limit: int
+    ) -> list[Entry]:
+        marks = ",".join("?" * len(states))
+        where = f"run = ? AND line > ? AND state IN ({marks}) ORDER BY line LIMIT ?"
+        return select(db, where, (self._run, after, *states, limit))
+
+    def _all(self, db: sqlite3.Connection) -> Iterator[Entry]:
+        after = 0
+        while page := self._page(db, get_args(State), after, _PAGE):
+            yield from page
+            after = page[-1].job.line
 
     def _total(self, db: sqlite3.Connection) -> Total:
         sql = "SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?"

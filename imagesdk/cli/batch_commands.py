@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,16 @@ import attrs
 
 from imagesdk import batch
 from imagesdk.batch.launch import stop_on_signals
+from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Stop, StopReason
+from imagesdk.batch.overview import export, look
+from imagesdk.batch.plan import plan
+from imagesdk.batch.prices import read_prices
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.batch.runner import Summary
 from imagesdk.cli import EXIT_CODES, provider_commands
 from imagesdk.cli.batch_parser import LIMITS
+from imagesdk.cli.batch_said import told_overview, told_plan
 from imagesdk.cli.batch_view import BatchView
 from imagesdk.cli.render import TABLE_ROWS, Console
 from imagesdk.cli.sessions import open_engine, open_session
@@ -34,6 +43,8 @@ async def run(arguments: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
         "run": _run,
         "retry": _retry,
+        "status": _status,
+        "export": _export,
         "submit": provider_commands.submit,
         "fetch": provider_commands.fetch,
         "cancel": provider_commands.cancel,
@@ -43,6 +54,8 @@ async def run(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace) -> int:
     """Run a file of requests."""
+    if arguments.dry_run:
+        return await _plan(arguments)
     own = {name: getattr(arguments, name) for name in ("in_doubt", "allow_changed", "sample")}
     return await _launch(arguments, arguments.file, kind=arguments.format, **own)
 
@@ -50,6 +63,61 @@ async def _run(arguments: argparse.Namespace) -> int:
 async def _retry(arguments: argparse.Namespace) -> int:
     """Do what failed in the last run again."""
     return await _launch(arguments, None, include=arguments.include)
+
+
+async def _plan(arguments: argparse.Namespace) -> int:
+    """Say what a run would do."""
+    prices = None
+    if arguments.prices is not None:
+        prices = await asyncio.to_thread(read_prices, arguments.prices)
+    states: list[State] = ["pending", "failed"]
+    if arguments.in_doubt == "retry":
+        states.append("in_doubt")
+    async with open_session(arguments) as session:
+        found = await plan(
+            arguments.file,
+            Path(arguments.out),
+            session,
+            kind=arguments.format,
+            states=states,
+            allow_changed=arguments.allow_changed,
+            prices=prices,
+        )
+        limit = session.snapshot().limit
+    print(json.dumps(attrs.asdict(found)) if arguments.json else told_plan(found, limit))
+    return EXIT_CODES["done"]
+
+
+async def _status(arguments: argparse.Namespace) -> int:
+    """Say how far a run is."""
+    out = Path(arguments.out)
+    seen = await asyncio.to_thread(look, out)
+    print(json.dumps(attrs.asdict(seen)) if arguments.json else told_overview(seen, out))
+    return EXIT_CODES["done"]
+
+
+async def _export(arguments: argparse.Namespace) -> int:
+    """Write what a run brought."""
+
+    def write() -> None:
+        with contextlib.ExitStack() as stack:
+            lines = stack.enter_context(
+                contextlib.closing(export(Path(arguments.out), arguments.format))
+            )
+            first = next(lines, b"")  # says whether there is a run, before there is a file
+            if arguments.to is None:
+                file = sys.stdout.buffer
+            else:
+                file = stack.enter_context(Path(arguments.to).open("wb"))
+            file.write(first)
+            file.writelines(lines)
+            file.flush()
+
+    try:
+        await asyncio.to_thread(write)
+    except BrokenPipeError:  # whoever reads has enough; nothing is to be written at the end, either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_CODES["done"]
 
 
 async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any) -> int:  # noqa: ANN401

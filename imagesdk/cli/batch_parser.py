@@ -18,6 +18,8 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
     actions = batch.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_run(actions)
     _add_retry(actions)
+    _add_status(actions)
+    _add_export(actions)
     _add_submit(actions)
     _add_fetch(actions)
     _add_cancel(actions)
@@ -40,6 +42,12 @@ def _add_run(actions: Commands[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="make images again whose request or input picture was changed under the same id; the old files "
         "stay (default: refuse the file)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="read and check the file, say what is to be done, how long it waits for the limit and, with --prices, "
+        "what it costs; nothing is sent",
     )
     parser.add_argument(
         "--sample",
@@ -76,6 +84,25 @@ def _add_retry(actions: Commands[argparse.ArgumentParser]) -> None:
         help="do these again, too; may be repeated. What is in doubt may have been billed",
     )
     _add_run_options(parser)
+
+
+def _add_status(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(actions, "status", "say how far a run is, also while it is at work")
+    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def _add_export(actions: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(actions, "export", "write what a run brought as a file for other programs")
+    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "csv", "openai"),
+        default="jsonl",
+        help="a record a line, an image a row, or the output lines of the server's Batch API with the images in "
+        "base64 (default: jsonl)",
+    )
+    parser.add_argument("--to", metavar="FILE", help="default: standard output")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -173,6 +174,84 @@ def test_retry_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["batch", "retry", str(tmp_path)]) == EXIT_CODES["failed"]
     assert f"there was no run into {tmp_path}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+# Before, while and after ----------------------------------------------------------------------------
+
+
+def test_a_dry_run_sends_nothing(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--dry-run says what is to be done, how long it waits and what it costs, and leaves no folder."""
+    path = prompts(*foxes(60), fox("same", prompt="a fox named fox-0"))
+    prices = path.with_name("prices.toml")
+    prices.write_text("[[price]]\nimage = [0.01, 0.02]\n", encoding="utf-8")
+    command = ["batch", "run", str(path), "--out", str(out), "--dry-run", "--prices", str(prices)]
+    assert main(command) == EXIT_CODES["done"]
+    said = capsys.readouterr().out
+    assert re.search(r"^input +61 requests for 61 images$", said, re.MULTILINE)
+    assert re.search(r"^the same +1 ask for what another one asks for", said, re.MULTILINE)
+    assert re.search(r"^to do +61 requests for 61 images$", said, re.MULTILINE)
+    assert re.search(r"^time +the last one goes after 1 min 0\d s \(limit 50", said, re.MULTILINE)
+    assert re.search(r"^cost +0\.61 to 1\.22$", said, re.MULTILINE)
+    assert not out.exists()
+    assert main([*command, "--json", "--images-per-minute", "off"]) == EXIT_CODES["done"]
+    found = json.loads(capsys.readouterr().out)
+    assert (found["to_do"]["cost"], found["to_do"]["wait"]) == ([0.61, 1.22], 0.0)
+    prompts("{}")
+    assert main(command) == EXIT_CODES["usage"]
+
+
+def test_status_and_export_say_what_there_is(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``batch status`` counts by state; ``batch export`` writes records to standard output or a file."""
+    path = prompts(fox("a", n=2), fox("c"), fox("bad", prompt="a [blocked] thing"))
+    assert main(["batch", "run", str(path), "--out", str(out), "--sample", "2"]) == 3
+    capsys.readouterr()
+    assert main(["batch", "status", str(out)]) == EXIT_CODES["done"]
+    said = capsys.readouterr().out
+    for line in (r"run +\S+: 3 requests for 4 images", "done +1", "to do +1", "rejected +1"):
+        assert re.search(f"^{line}$", said, re.MULTILINE), said
+    assert re.search(r"^error +1 like bad: ModerationError: ", said, re.MULTILINE)
+    assert re.search(r"^images +2, \d+ kB$", said, re.MULTILINE)
+    assert main(["batch", "status", str(out), "--json"]) == EXIT_CODES["done"]
+    assert json.loads(capsys.readouterr().out)["requests"]["rejected"] == 1
+    table = out.with_name("table.csv")
+    command = ["batch", "export", str(out), "--format", "csv", "--to", str(table)]
+    assert main(command) == EXIT_CODES["done"]
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_status_and_export_without_a_run_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without a run is told, and nothing is written."""
+    assert main(["batch", "status", str(tmp_path)]) == EXIT_CODES["failed"]
+    target = tmp_path / "x.jsonl"
+    assert main(["batch", "export", str(tmp_path), "--to", str(target)]) == EXIT_CODES["failed"]
+    assert capsys.readouterr().err.count("there was no run into") == 2
+    assert not target.exists()
+
+
+def test_an_export_goes_into_a_pipe(
+    prompts: Callable[..., Path], out: Path, environment: Callable[..., dict[str, str]]
+) -> None:
+    """A reader that has enough is no failure: no error, and exit code 0."""
+    path = prompts(*(fox(f"fox-{number}", prompt="[blocked]" + "x" * 900) for number in range(200)))
+    assert main(["batch", "run", str(path), "--out", str(out), "--images-per-minute", "off"]) == 3
+    with subprocess.Popen(
+        [*PROGRAM, "batch", "export", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["custom_id"] == "fox-0"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == EXIT_CODES["done"]
 
 
 # Signals ------------------------------------------------------------------------------------------

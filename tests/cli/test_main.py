@@ -14,7 +14,20 @@ import pytest
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.main import build_parser, main
 
-COMMANDS = ("generate", "edit", "variation", "batch run", "batch retry", "serve", "doctor")
+COMMANDS = (
+    "generate",
+    "edit",
+    "variation",
+    "batch run",
+    "batch retry",
+    "batch status",
+    "batch export",
+    "batch submit",
+    "batch fetch",
+    "batch cancel",
+    "serve",
+    "doctor",
+)
 
 
 def usage_error(*arguments: str) -> None:

@@ -1,0 +1,108 @@
+"""What people read about a batch that is planned, at work or done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from imagesdk.batch.ledger import State
+from imagesdk.batch.overview import Overview
+from imagesdk.batch.plan import Plan
+from imagesdk.cli.batch_view import duration
+from imagesdk.cli.render import shortened
+
+__all__ = ("told_overview", "told_plan")
+
+_NAMES: dict[State, str] = {
+    "done": "done",
+    "started": "in flight",
+    "submitted": "at the server",
+    "pending": "to do",
+    "failed": "failed",
+    "rejected": "rejected",
+    "in_doubt": "in doubt",
+}
+_ERROR_CHARS = 160
+
+
+def told_plan(plan: Plan, limit: float | None) -> str:
+    """Return what a dry run says.
+
+    Args:
+        plan: What it found.
+        limit: Images a minute, None for no limit.
+    """
+    to_do = plan.to_do
+    lines = [
+        ("input", f"{plan.total.jobs:,} requests for {plan.total.images:,} images"),
+        (
+            plan.duplicates and "the same",
+            f"{plan.duplicates:,} ask for what another one asks for: each is made, and paid for",
+        ),
+        *(
+            (
+                _NAMES[state] if state != "done" else "done before",
+                f"{count:,}, left as they are",
+            )
+            for state, count in plan.before.items()
+        ),
+        ("to do", f"{to_do.requests:,} requests for {to_do.images:,} images{_calls(plan)}"),
+        (
+            plan.in_doubt and "in doubt",
+            f"{plan.in_doubt:,} of them may have been billed, and are sent again (--in-doubt skip leaves them)",
+        ),
+        (plan.upload_bytes and "upload", _bytes(plan.upload_bytes)),
+        (to_do.requests and "time", _time(to_do.wait, limit)),
+        (
+            to_do.cost and "cost",
+            " to ".join(f"{amount:,.2f}" for amount in sorted({*(to_do.cost or ())})),
+        ),
+    ]
+    return _columns((name, text) for name, text in lines if name)
+
+
+def _calls(plan: Plan) -> str:
+    calls = plan.to_do.calls
+    return f", in {calls:,} calls" if calls != plan.to_do.requests else ""
+
+
+def _time(wait: float, limit: float | None) -> str:
+    if limit is None:
+        return "no limit: as long as the server takes"
+    if not wait:
+        return f"all may go at once (limit {limit:g} images a minute); then as long as the server takes"
+    return (
+        f"the last one goes after {duration(wait)} (limit {limit:g} images a minute), and then takes what the "
+        "server takes"
+    )
+
+
+def told_overview(seen: Overview, out: Path) -> str:
+    """Return how far the run in *out* is."""
+    total = sum(seen.requests.values())
+    lines = [
+        ("run", f"{out}: {total:,} requests for {seen.images_asked:,} images"),
+        *(
+            (name, f"{seen.requests[state]:,}")
+            for state, name in _NAMES.items()
+            if seen.requests[state]
+        ),
+        ("images", f"{seen.images:,}, {_bytes(seen.image_bytes)}"),
+        *([] if seen.cost is None else [("cost", f"{seen.cost:,.2f} at most")]),
+        *(
+            ("error", f"{f.requests:,} like {f.custom_id}: {shortened(f.error, _ERROR_CHARS)}")
+            for f in seen.failures
+        ),
+        ("now", "a run is at work" if seen.is_running else "nobody works here"),
+    ]
+    return _columns(lines)
+
+
+def _columns(lines: Iterable[tuple[object, str]]) -> str:
+    return "\n".join(f"{name!s:<14}{text}" for name, text in lines)
+
+
+def _bytes(count: int) -> str:
+    if count < 1_000_000:
+        return f"{count / 1000:,.0f} kB"
+    return f"{count / 1_000_000:,.1f} MB"
