@@ -212,6 +212,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(
         emulator=False,
         images_per_minute=None,
+        limiter=None,
         max_wait=None,
         model=None,
         timeout=None,
