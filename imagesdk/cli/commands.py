@@ -7,16 +7,14 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from imagesdk.cli import EXIT_CODES, batch_commands, doctor
-from imagesdk.cli.sessions import EMULATOR_KEY, open_session
+from imagesdk.cli import EXIT_CODES, batch_commands, doctor, serve
+from imagesdk.cli.sessions import open_session
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
 from imagesdk.client.streaming import CompletedImage, PartialImage
@@ -46,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         "edit": _one,
         "variation": _one,
         "batch": batch_commands.run,
-        "serve": _serve,
+        "serve": serve.run,
         "doctor": doctor.run,
     }
     try:
@@ -254,68 +252,3 @@ def _document(result: ImagesResponse) -> Mapping[str, Any]:
         "request_id": result.request_id,
         "attempts": len(result.attempts),
     }
-
-
-# serve ----------------------------------------------------------------------------------------
-
-
-async def _serve(arguments: argparse.Namespace) -> int:
-    """Run the emulator until a signal ends it."""
-    from imagesdk.emulator import EmulatorServer
-
-    options: dict[str, Any] = {}
-    if arguments.blocked_prompt is not None:
-        options["blocked_prompts"] = arguments.blocked_prompt
-    rate = arguments.images_per_minute
-    try:
-        server = EmulatorServer(
-            host=arguments.host,
-            port=arguments.port,
-            images_per_minute=None if rate == "off" else rate,
-            url_lifetime=arguments.url_lifetime,
-            seconds_per_image=arguments.seconds_per_image,
-            record_requests=False,
-            on_request=lambda r: print(f"{r.method} {r.path} {r.status}", file=sys.stderr),
-            **options,
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-    program = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
-    async with server:
-        if program:
-            return await _run_program(program, server.base_url)
-        stop = _stop_event()  # before anybody can know that there is a server to stop
-        print(f"Images API emulator on {server.base_url} (Ctrl-C ends it)", flush=True)
-        print("any key that begins with sk-test is right, for example:", file=sys.stderr)
-        print(f"  export OPENAI_BASE_URL={server.base_url}", file=sys.stderr)
-        print(f"  export OPENAI_API_KEY={EMULATOR_KEY}", file=sys.stderr)
-        await stop.wait()
-    return EXIT_CODES["done"]
-
-
-def _stop_event() -> asyncio.Event:
-    """Return an event that Ctrl-C or SIGTERM sets."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(name, stop.set)
-    return stop
-
-
-async def _run_program(program: list[str], base_url: str) -> int:
-    """Run a program that finds the emulator in its environment; return its exit code as a shell does."""
-    environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": EMULATOR_KEY}
-    try:
-        process = await asyncio.create_subprocess_exec(*program, env=environment)
-    except OSError as error:
-        raise ConfigurationError(f"{program[0]!r} cannot be run: {error.strerror}") from None
-    try:
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.terminate)
-        code = await process.wait()
-        return code if code >= 0 else 128 - code
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()

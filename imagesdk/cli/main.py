@@ -138,6 +138,12 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         help="limit for each key, 'off' for none (default: 50)",
     )
     parser.add_argument(
+        "--limit-kind",
+        choices=("sliding", "fixed", "bucket", "quantised"),
+        default="sliding",
+        help="how images are counted (default: sliding)",
+    )
+    parser.add_argument(
         "--url-lifetime",
         type=float,
         default=3600.0,
@@ -156,6 +162,33 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         default=0.0,
         metavar="SECONDS",
         help="time for a 1024x1024 image, smaller ones take less (default: 0)",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="let something go wrong, such as 'fail=429 times=3 retry_after=2', 'latency=0.2 "
+        "times=null' or 'stop=charge'; may be repeated; docs/emulator.md lists all",
+    )
+    parser.add_argument(
+        "--idempotency",
+        choices=("ignores", "honours", "rejects"),
+        default="ignores",
+        help="what an Idempotency-Key that comes again does (default: ignores, as OpenAI)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what is drawn by chance (default: 0)"
+    )
+    parser.add_argument(
+        "--no-control",
+        action="store_true",
+        help="take no faults from requests: no x-emulator-fault, no /_emulator/",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the address as JSON on stdout, and a JSON record a request on stderr",
     )
 
 

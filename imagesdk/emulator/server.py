@@ -34,6 +34,7 @@ __all__ = ("BLOCKED_MARKER", "EmulatorServer")
 BLOCKED_MARKER = "[blocked]"
 # Above 16 pictures of 20 MB in one JSON edit, and far above the sizes that are refused by rule.
 _MAX_BODY_BYTES = 512 * 1024 * 1024
+_KEPT_UPLOAD_BYTES = 64 * 1024 * 1024
 _MEMORY_BYTES = 64 * 1024 * 1024
 # Seconds that requests in progress get to finish when the server closes.
 _CLOSE_TIMEOUT = 0.5
@@ -81,8 +82,8 @@ class EmulatorServer(FaultControls):
         allow_remote: Permit *host* to be reachable from other machines.
         control: Let clients ask for faults, with the header ``x-emulator-fault`` and the routes
             below ``/_emulator/``.
-        record_requests: Keep all requests, uploads included, in ``requests``; or a number of them,
-            the last ones. False keeps none.
+        record_requests: Keep all requests, uploads included, in ``requests``; or so many of them,
+            the last ones, with no more than 64 MiB of uploads. False keeps none that is answered.
         on_request: Called in the event loop with each request once its answer is ready.
         clock: Returns the epoch time in seconds: for limits, expiry and ``created``.
 
@@ -136,7 +137,8 @@ class EmulatorServer(FaultControls):
         self._seed = seed
         # Apart, so that what is drawn for one does not change the others.
         self._chances, self._ids, self._names = (random.Random(seed) for _ in range(3))  # noqa: S311
-        self._max_requests = math.inf if record_requests is True else int(record_requests)
+        self._max_requests = None if record_requests is True else int(record_requests)
+        self._on_request = on_request
         self._lasting = [Fault.read(fault) for fault in faults]
         self._plan = FaultPlan(self._chances, self._lasting)
         self._idempotency_keys = IdempotencyKeys(idempotency)
@@ -162,8 +164,8 @@ class EmulatorServer(FaultControls):
                 controlled=control,
                 closing=self._closing,
                 limit_status=self._limit_status,
-                on_request=self._keep,
-                on_answer=on_request or _ignore,
+                on_request=self.requests.append,
+                on_answer=self._answered,
             ),
             idempotency_keys=self._idempotency_keys,
             control=ControlApi(self) if control else None,
@@ -351,11 +353,17 @@ class EmulatorServer(FaultControls):
         limit = self._service.limit
         return None if limit is None else limit.status(api_key, self._service.clock())
 
-    def _keep(self, request: RecordedRequest) -> None:
-        """Keep a request, and no more of them than are wanted."""
-        self.requests.append(request)
-        if len(self.requests) > self._max_requests:
-            del self.requests[0]
+    def _answered(self, request: RecordedRequest) -> None:
+        """Tell of a request, and keep no more of them than are wanted."""
+        if self._on_request is not None:
+            self._on_request(request)
+        if self._max_requests is None:
+            return
+        uploaded = [sum(len(file.data) for file in kept.files) for kept in self.requests]
+        while self.requests and (
+            len(uploaded) > self._max_requests or sum(uploaded) > _KEPT_UPLOAD_BYTES
+        ):
+            del self.requests[0], uploaded[0]
 
 
 def _is_loopback(host: str) -> bool:
@@ -366,7 +374,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _ignore(_: RecordedRequest) -> None:
-    """Do nothing."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import io
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,18 +22,6 @@ Launch = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("--size", "256x256")
 RIGHT_KEY = "sk-test-cli"
 WRONG_KEY = "sk-wrong-0123456789"
-
-ASKS = """
-import json, os, sys, urllib.request
-request = urllib.request.Request(
-    os.environ["OPENAI_BASE_URL"] + "/images/generations",
-    data=json.dumps({"prompt": "a fox", "size": "256x256"}).encode(),
-    headers={"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"],
-             "Content-Type": "application/json"},
-)
-with urllib.request.urlopen(request) as answer:
-    sys.exit(40 + len(json.load(answer)["data"]))
-"""
 
 
 def files_in(folder: Path) -> list[str]:
@@ -464,124 +448,3 @@ def test_a_module_that_is_missing_for_another_reason_is_not_hidden(
     done = launch("generate", "a", "--emulator", PYTHONPATH=str(tmp_path), cwd=tmp_path)
     assert done.returncode == 1
     assert "No module named 'yarl'" in done.stderr
-
-
-# serve --------------------------------------------------------------------------------------------
-
-
-class CtrlC(io.StringIO):
-    """Standard error that presses Ctrl-C once the server has said how to use it."""
-
-    def write(self, text: str) -> int:
-        """Keep what is written; the signal comes when the command waits."""
-        if "OPENAI_API_KEY" in text:
-            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
-        return super().write(text)
-
-
-def test_serve_runs_until_ctrl_c(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The server prints its URL and how to use it, and ends with 0."""
-    stderr = CtrlC()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    assert main(["serve", "--port", "0"]) == EXIT_CODES["done"]
-    found = re.search(r"http://127\.0\.0\.1:\d+/v1", capsys.readouterr().out)
-    assert found
-    assert f"OPENAI_BASE_URL={found[0]}" in stderr.getvalue()
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_the_server_in_peace(
-    program: tuple[str, ...], environment: Callable[..., dict[str, str]], name: str
-) -> None:
-    """Ctrl-C and SIGTERM end the process with 0 and without a traceback."""
-    with subprocess.Popen(
-        [*program, "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        env=environment(),
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert re.search(r"http://127\.0\.0\.1:\d+/v1", process.stdout.readline())
-        process.send_signal(getattr(signal, name))
-        assert process.wait(20) == 0
-        assert "Traceback" not in process.stderr.read()
-
-
-def test_serve_runs_a_program_against_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    """The program finds address and key in its environment; its exit code is that of the command."""
-    code = main(["serve", "--port", "0", "--", sys.executable, "-c", ASKS])
-    assert code == 41, capfd.readouterr().err
-    assert "POST /v1/images/generations 200" in capfd.readouterr().err
-
-
-def test_serve_takes_a_program_without_dashes(capfd: pytest.CaptureFixture[str]) -> None:
-    """The two dashes before the program may be left out."""
-    code = main(["serve", "--port", "0", sys.executable, "-c", "import sys; sys.exit(7)"])
-    assert (code, capfd.readouterr().out) == (7, "")
-
-
-def test_serve_hands_its_options_on(capfd: pytest.CaptureFixture[str]) -> None:
-    """Limit, blocked prompts and time are those of the command line."""
-    options = ["--images-per-minute", "off", "--blocked-prompt", "FOX", "--url-lifetime", "5"]
-    code = main(["serve", "--port", "0", *options, "--", sys.executable, "-c", ASKS])
-    assert code == 1
-    assert "HTTP Error 400" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--host", "0.0.0.0"], "reachable from other machines"),  # noqa: S104 - it is refused
-        (["--url-lifetime", "0"], "url_lifetime"),
-        (["--seconds-per-image", "-1"], "seconds_per_image"),
-        (["--", "no-such-program-here"], "'no-such-program-here' cannot be run"),
-    ],
-)
-def test_serve_refuses_what_it_cannot_do(
-    capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
-    """Values out of range and missing programs are invalid input."""
-    assert main(["serve", "--port", "0", *options]) == EXIT_CODES["usage"]
-    assert message in capsys.readouterr().err
-
-
-def test_serve_on_a_port_that_is_taken_is_exit_code_1(
-    served: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A port that cannot be bound is told in one line."""
-    port = served.removesuffix("/v1").rpartition(":")[2]
-    assert main(["serve", "--port", port]) == EXIT_CODES["failed"]
-    assert capsys.readouterr().err.startswith("imagesdk: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "code", "says"),
-    [("SIGINT", 130, "interrupted\n"), ("SIGTERM", 128 + signal.SIGTERM, "")],
-)
-def test_a_program_ends_with_the_server(
-    program: tuple[str, ...],
-    environment: Callable[..., dict[str, str]],
-    name: str,
-    code: int,
-    says: str,
-) -> None:
-    """Ctrl-C and SIGTERM end the program that the server was started for, too."""
-    script = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    script += "print('up', flush=True); time.sleep(60)"
-    with subprocess.Popen(
-        [*program, "serve", "--port", "0", "--", sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        env=environment(),
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(getattr(signal, name))
-        out, err = process.communicate(timeout=20)  # its end is the end of the program's output
-    assert process.returncode == code
-    assert (out, err) == ("", says)

@@ -337,3 +337,18 @@ async def test_only_the_last_requests_are_kept() -> None:
             async with session.get(name):
                 pass
         assert [record.path for record in server.requests] == ["/v1/b", "/v1/c"]
+
+
+async def test_large_uploads_are_not_kept_for_ever(
+    picture: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only some requests are kept, their uploads have a limit, too."""
+    data = picture()
+    monkeypatch.setattr("imagesdk.emulator.server._KEPT_UPLOAD_BYTES", 2 * len(data))
+    async with (
+        EmulatorServer(record_requests=100) as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-test") as client,
+    ):
+        for number in range(3):
+            await client.images.edit(image=("a.png", data), prompt=f"hat {number}", size="256x256")
+        assert [kept.params["prompt"] for kept in server.requests] == ["hat 1", "hat 2"]
