@@ -186,7 +186,7 @@ def _runs_on(process: subprocess.Popen[bytes], seconds: float) -> bool:
 def _begin(url: str, manner: str, folder: Path, engine: str) -> subprocess.Popen[bytes]:
     command = (sys.executable, "-m", "imagesdk.cli.main", "batch", "run", folder / "jobs.jsonl")
     options = ("--out", folder / "out", "--base-url", f"{url}/{manner}/v1")
-    limits = ("--images-per-minute", "off", "--concurrency", str(_CONCURRENCY))
+    limits = ("--no-gallery", "--images-per-minute", "off", "--concurrency", str(_CONCURRENCY))
     where = ("--engine", engine, *(("--workers", "2") if engine == "ray" else ()))
     return subprocess.Popen(  # noqa: S603 - our own program
         [*command, *options, *limits, *where],

@@ -26,6 +26,7 @@ ABOUT_THE_REPOSITORY = {
 ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing", "wire"}
 # More than one file about one module.
 FURTHER = {
+    "batch/test_gallery_browser.py": "batch/gallery.py",
     "batch/test_runner_again.py": "batch/runner.py",
     "batch/test_runner_ends.py": "batch/runner.py",
     "cli/test_batch_ends.py": "cli/batch_commands.py",

@@ -27,6 +27,7 @@ from imagesdk.cli import EXIT_CODES, provider_commands
 from imagesdk.cli.batch_parser import LIMITS
 from imagesdk.cli.batch_said import told_overview, told_plan
 from imagesdk.cli.batch_view import BatchView
+from imagesdk.cli.gallery_command import make_at_the_end
 from imagesdk.cli.render import TABLE_ROWS, Console
 from imagesdk.cli.sessions import open_engine, open_session
 from imagesdk.errors import ConfigurationError
@@ -165,6 +166,9 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     if not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
+    if arguments.gallery:
+        is_asked = summary.stopped is not None and summary.stopped.reason == "asked"
+        await make_at_the_end(out, console, hurry=is_asked)
     return _batch_code(summary)
 
 

@@ -127,6 +127,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON record a request on stdout"
     )
+    _add_gallery(parser)
     group = parser.add_argument_group(
         "limits", "what ends the run early, after what is in flight (exit code 4)"
     )
@@ -191,7 +192,17 @@ def _add_fetch(actions: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON record a request on stdout"
     )
+    _add_gallery(parser)
     _add_server(parser)
+
+
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="make a page of the images at the end, index.html (default: yes)",
+    )
 
 
 def _add_cancel(actions: Commands[argparse.ArgumentParser]) -> None:

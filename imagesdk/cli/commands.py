@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from imagesdk.cli import EXIT_CODES, batch_commands, doctor, serve
+from imagesdk.cli import EXIT_CODES, batch_commands, doctor, gallery_command, serve
 from imagesdk.cli.sessions import open_session
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         "edit": _one,
         "variation": _one,
         "batch": batch_commands.run,
+        "gallery": gallery_command.run,
         "serve": serve.run,
         "doctor": doctor.run,
     }

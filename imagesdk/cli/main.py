@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_edit(commands)
     _add_variation(commands)
     add_batch(commands)
+    _add_gallery(commands)
     _add_serve(commands)
     _add_doctor(commands)
     return parser
@@ -113,6 +114,20 @@ def _add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     add_session_options(parser)
+
+
+def _add_gallery(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands, "gallery", "make a page of the images of a batch run, to look at and to compare"
+    )
+    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument(
+        "--no-thumbnails",
+        action="store_true",
+        help="make none, and show the originals where there is none (default: make them with Pillow, if "
+        "it is installed)",
+    )
 
 
 def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -13,6 +13,7 @@ from imagesdk.batch import provider
 from imagesdk.batch.provider import BatchState, Fetched, Submitted
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.gallery_command import make_at_the_end
 from imagesdk.cli.render import TABLE_ROWS, Console
 from imagesdk.cli.sessions import open_session
 from imagesdk.client.batches import ServerBatch
@@ -67,6 +68,8 @@ async def fetch(arguments: argparse.Namespace) -> int:
     if records and not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_fetched(fetched, out))
+    if arguments.gallery and records:
+        await make_at_the_end(out, console)
     unfinished = fetched.failed or fetched.waiting or fetched.lost
     return EXIT_CODES["some_failed" if unfinished else "done"]
 

@@ -21,8 +21,9 @@ WRONG_KEY = "sk-wrong-0123456789"
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the names of the files in a folder, without those of a ledger."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("run."))
+    """Return the names of the files in a folder, without those of ledger and gallery."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("run.")}
+    return sorted(names - {"index.html", ".thumbnails"})
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ COMMANDS = (
     "batch submit",
     "batch fetch",
     "batch cancel",
+    "gallery",
     "serve",
     "doctor",
 )
