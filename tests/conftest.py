@@ -27,7 +27,7 @@ pytest_plugins = ["imagesdk.testing.plugin"]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove keys and proxies, so that no test depends on who runs it."""
     for name in list(os.environ):
-        if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
+        if name.startswith("OPENAI_") or name.lower().endswith(("_proxy", "_api_key")):
             monkeypatch.delenv(name)
 
 

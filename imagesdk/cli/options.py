@@ -25,7 +25,15 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
         "--emulator", action="store_true", help="run against an emulator started for this command"
     )
     group.add_argument(
-        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
+        "--server",
+        metavar="NAME",
+        help="what kind of server it is, such as azure, xai, localai, sglang: see docs/servers.md "
+        "(default: what the host of the URL says)",
+    )
+    group.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="default: OPENAI_BASE_URL, or else where the server NAME is, or OpenAI's own",
     )
     group.add_argument(
         "--images-per-minute",

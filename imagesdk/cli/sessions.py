@@ -50,6 +50,7 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
             options["timeout"] = arguments.timeout
         session = ImageSession(
             model=arguments.model,
+            server=arguments.server,
             max_wait=arguments.max_wait,
             validate=arguments.validate,
             **options,

@@ -157,7 +157,7 @@ def check_endpoint(request: ImageRequest, profile: ServerProfile, host: str) -> 
     if request.endpoint not in profile.paths:
         raise InvalidRequestError(not_served(request.endpoint, profile), field="endpoint")
     if request.model is None and profile.requires_model:
-        example = ", for example 'gpt-image-2'" if profile.name.startswith("openai") else ""
+        example = ", for example 'gpt-image-2'" if profile.family_by_name else ""
         raise ConfigurationError(
             f"the server {host} answers no request without a model: pass model= to ImageSession or "
             f"to the call (--model on the command line){example}"

@@ -200,28 +200,30 @@ def read_endpoint(
 ) -> Endpoint:
     """Fill what is None from the environment, and check it.
 
-    A key for OpenAI goes where the caller or the environment says that the server is, never to the
-    place that a profile knows.
+    ``OPENAI_API_KEY`` goes where the caller or the environment says that the server is, never to a place
+    that only the profile of another server names; nor do organization and project from the environment.
 
     Raises:
         ConfigurationError: A value cannot be used; the message never shows the key.
     """
-    given = base_url or os.environ.get("OPENAI_BASE_URL")
-    profile = None if server is None else choose_profile(server, "")
-    url = _checked_url(given or _default_url(profile))
-    profile = profile or profile_for_host(urlsplit(url).hostname or "")
-    variables = [profile.key_variable] if profile.key_variable else []
-    if given or url == DEFAULT_BASE_URL:
-        variables.append("OPENAI_API_KEY")
+    said = base_url or os.environ.get("OPENAI_BASE_URL")
+    named = None if server is None else choose_profile(server, "")
+    url = _checked_url(said or _default_url(named or profile_named("openai")))
+    known = profile_for_host(urlsplit(url).hostname or "")
+    profile = named or known
+    variables = [profile.key_variable or "", "OPENAI_API_KEY" if said else ""]
     if api_key is None:
-        api_key = next((k for v in variables if (k := os.environ.get(v, "").strip())), "")
+        keys = [os.environ.get(variable, "").strip() for variable in variables if variable]
+        api_key = next(filter(None, keys), "")
     key = hide_key(api_key)
     _check_key(key)
-    if not key and variables and profile_for_host(urlsplit(url).hostname or "").hosts:
+    if not key and known.hosts:
+        variable = known.key_variable or "OPENAI_API_KEY"
         raise ConfigurationError(
-            f"no API key: pass api_key= or set the environment variable {variables[0]}. "
+            f"no API key: pass api_key= or set the environment variable {variable}. "
             "To try things without one, use the emulator: imagesdk serve, or --emulator"
         )
+    ours = said is not None or "OPENAI_API_KEY" in variables
     headers = Hidden()
     if key:
         headers[profile.auth_header] = f"{profile.auth_scheme} {key}".strip()
@@ -229,20 +231,19 @@ def read_endpoint(
         ("OpenAI-Organization", organization, "OPENAI_ORG_ID"),
         ("OpenAI-Project", project, "OPENAI_PROJECT_ID"),
     ):
-        chosen = (value if value is not None else os.environ.get(variable, "")).strip()
+        found = os.environ.get(variable, "") if ours else ""
+        chosen = (found if value is None else value).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
     return Endpoint(base_url=url, credentials=headers, secret=key, profile=profile)
 
 
-def _default_url(profile: ServerProfile | None) -> str:
+def _default_url(profile: ServerProfile) -> str:
     """Return where a server is if nobody says it.
 
     Raises:
         ConfigurationError: It cannot be known.
     """
-    if profile is None or profile.name.startswith("openai"):
-        return DEFAULT_BASE_URL
     if profile.base_url is None:
         raise ConfigurationError(
             f"server={profile.name!r} does not say where the server is: pass base_url=, or set "

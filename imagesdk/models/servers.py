@@ -43,7 +43,9 @@ _OPENAI = ServerProfile(
     name="openai",
     source="https://platform.openai.com/docs/api-reference/images",
     hosts=("api.openai.com",),
+    base_url="https://api.openai.com/v1",
     paths=_SERVES,
+    key_variable="OPENAI_API_KEY",
     requires_model=True,
     # "Rate limit reached for gpt-image-2-codex (for limit gpt-image)": a line of models shares
     # one limit. https://platform.openai.com/docs/guides/rate-limits (read 2026-11-21)

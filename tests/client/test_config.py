@@ -20,6 +20,7 @@ from imagesdk.errors import ConfigurationError
 from imagesdk.limiters.local import ImageLimiter
 from imagesdk.limiters.unlimited import NoLimiter
 from imagesdk.models.profiles import ServerProfile
+from imagesdk.models.requests import GenerateRequest
 from imagesdk.models.servers import profile_named
 from imagesdk.testing import ScriptedTransport
 
@@ -265,3 +266,99 @@ def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> N
     long = {s.name: s.value for s in read_settings(api_key="sk-0123456789abcdefWXYZ")}
     assert long["api_key"] == "sk-…WXYZ (23 characters)"
     assert long["base_url"] == "https://api.openai.com/v1"
+
+
+# Servers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        (None, "https://api.openai.com/v1"),
+        ("openai", "https://api.openai.com/v1"),
+        ("openai-json", "https://api.openai.com/v1"),
+        ("xai", "https://api.x.ai/v1"),
+        ("localai", "http://127.0.0.1:8080/v1"),
+    ],
+)
+def test_where_a_server_is(server: str | None, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is where the caller says, else where the environment does, else where its profile does."""
+    assert read(server=server, api_key="k").base_url == url
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://env/v1")
+    endpoint = read(server=server, api_key="k")
+    assert (endpoint.base_url, endpoint.profile.name) == ("http://env/v1", server or "classic")
+    assert read(server=server, api_key="k", base_url="http://arg/v1").base_url == "http://arg/v1"
+
+
+def test_a_server_that_could_be_anywhere() -> None:
+    """A server whose place nobody knows is refused, and never looked for at OpenAI."""
+    mine = ServerProfile(name="mine")
+    for server, words in ((mine, "set OPENAI_BASE_URL$"), ("azure", "RESOURCE.openai.azure.com")):
+        with pytest.raises(ConfigurationError, match=words):
+            read(server=server, api_key="k")
+    assert read(server=mine, base_url="http://a/v1").profile is mine
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({}, "sk-openai"),
+        ({"server": "openai"}, "sk-openai"),
+        ({"server": "xai"}, "xai-key"),
+        ({"base_url": "https://api.x.ai/v1"}, "xai-key"),
+        ({"server": "xai", "api_key": "given"}, "given"),
+        ({"server": "localai"}, ""),
+        ({"server": "localai", "base_url": "http://127.0.0.1:8080/v1"}, "sk-openai"),
+        ({"server": "together", "base_url": "http://gateway/v1"}, "sk-openai"),
+        ({"base_url": "http://127.0.0.1/v1"}, "sk-openai"),
+    ],
+)
+def test_whose_key_goes_where(
+    given: dict[str, Any], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's key and organization go to no place that only another server's profile names."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-openai")
+    monkeypatch.setenv("XAI_API_KEY", "xai-key\n")
+    endpoint = read(**given)
+    assert endpoint.secret == key
+    at_a_named_place = "base_url" not in given and given.get("server") not in (None, "openai")
+    assert ("OpenAI-Organization" in endpoint.credentials) is not at_a_named_place
+
+
+@pytest.mark.parametrize(
+    ("given", "variable"),
+    [
+        ({"server": "together"}, "TOGETHER_API_KEY"),
+        ({"base_url": "https://r.openai.azure.com/openai/v1"}, "AZURE_OPENAI_API_KEY"),
+        ({}, "OPENAI_API_KEY"),
+    ],
+)
+def test_hosted_servers_need_a_key(
+    given: dict[str, Any], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key a hosted server is not asked; the error names the variable that it is read from."""
+    if "server" in given:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    with pytest.raises(ConfigurationError, match=f"set the environment variable {variable}"):
+        read(**given)
+
+
+def test_the_header_of_the_key() -> None:
+    """The key goes in the header that the profile names, and callers cannot set that one."""
+    azure = read(server="azure", base_url="https://r.openai.azure.com/openai/v1", api_key=SECRET)
+    assert dict(azure.credentials) == {"api-key": SECRET}
+    assert SECRET not in repr(azure.credentials)
+    with pytest.raises(ConfigurationError, match="must not hold API-Key: pass the key as api_key="):
+        check_extra_headers({"API-Key": "k"}, azure.profile)
+
+
+def test_where_requests_go() -> None:
+    """Paths and query of the profile make the URL; the model stands in it as one step of the path."""
+    azure = read(server="azure-deployments", base_url="http://a/openai", api_key="k")
+    request = GenerateRequest("a fox", model="my/model?x")
+    assert azure.url_of(request) == (
+        "http://a/openai/deployments/my%2Fmodel%3Fx/images/generations"
+        "?api-version=2025-04-01-preview"
+    )
+    assert read(base_url="http://a/v1").url_of(request) == "http://a/v1/images/generations"
