@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from imagesdk.errors import InvalidImageError
-from imagesdk.inputs import MemorySource, ResolvedInput, as_list, resolve
+from imagesdk.inputs import MemorySource, ResolvedInput, as_list, by_reference, resolve
 
 Png = Callable[..., bytes]
 
@@ -635,3 +635,30 @@ async def test_a_picture_leaves_no_buffer_behind() -> None:
     assert isinstance(source, MemorySource)
     assert isinstance(source.data.obj, bytes)
     assert b"".join(chunks).startswith(b"\x89PNG")
+
+
+# References -----------------------------------------------------------------------------------
+
+
+def test_images_that_the_server_fetches() -> None:
+    """A URL and the id of an uploaded file stand for themselves; all else is sent."""
+    for value in ("https://a/b.png", "http://a/b.png", "file_id:file-1"):
+        found = by_reference("image[1]", value)
+        assert found is not None
+        assert (found.file.field, found.file.reference) == ("image", value)
+        assert (found.file.source.size_bytes, found.info, found.problem) == (0, None, None)
+        assert found.file.source.replayable
+    for other in (
+        "a.png",
+        "data:image/png;base64,AAAA",
+        "ftp://a",
+        b"https://a",
+        Path("https://a"),
+    ):
+        assert by_reference("image", other) is None
+
+
+@pytest.mark.parametrize("value", ["https://a/b.png", "file_id:file-1"])
+async def test_where_files_are_uploaded(value: str) -> None:
+    """A server that takes uploads only cannot fetch an image; the error says which ones can."""
+    assert "servers with JSON edits take it: see docs/servers.md" in await refused(value)

@@ -11,7 +11,12 @@ from typing import Any, cast
 import pytest
 
 from imagesdk import GenerateRequest, ImageLimiter, ImageSession
-from imagesdk.errors import ConfigurationError, InvalidRequestError
+from imagesdk.errors import (
+    ConfigurationError,
+    InvalidImageError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from imagesdk.limiters.base import LimiterSnapshot
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
@@ -447,3 +452,74 @@ async def test_a_call_leaves_no_cycle_behind() -> None:
             assert request() is None
         finally:
             gc.enable()
+
+
+# Servers --------------------------------------------------------------------------------------
+
+
+async def test_what_a_profile_decides() -> None:
+    """Limit and timeout are the server's, unless the session is told otherwise."""
+    hosted, _ = session(api_key="k")
+    own, _ = session(server="sglang")
+    told, _ = session(server="sglang", images_per_minute=7, timeout=5.0)
+    endless, _ = session(server="sglang", timeout=None)
+    sessions = (hosted, own, told, endless)
+    assert [s._defaults.timeout for s in sessions] == [600.0, 3600.0, 5.0, None]
+    assert [s.snapshot().images_per_minute for s in sessions] == [50, None, 7, None]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_model_that_is_not_found_anymore(streamed: bool) -> None:  # noqa: FBT001
+    """A 404 for a model that OpenAI has shut down says so, and what to use."""
+    body = {"error": {"message": "no such model", "code": "model_not_found"}}
+    transport = ScriptedTransport(lambda _: ScriptedAnswer(body, status=404))
+    images = ImageSession(base_url="http://server/v1", transport=transport, model="gpt-image-1.5")
+
+    async def call() -> None:
+        if not streamed:
+            await images.generate("a fox")
+        async with images.stream_generate("a fox") as events:
+            _ = [event async for event in events]
+
+    async with images:
+        with pytest.raises(NotFoundError) as caught:
+            await call()
+    assert str(caught.value) == (
+        "no such model (HTTP 404 model_not_found). gpt-image-1.5: OpenAI has announced to shut it down on "
+        "2026-12-01; use gpt-image-2.6-sunburst or gpt-image-2.6-flare"
+    )
+    assert caught.value.args == (str(caught.value),)
+    assert caught.value.code == "model_not_found"
+
+
+async def test_an_image_that_the_server_fetches(png: Png) -> None:
+    """With a URL among the images a mask is not compared with any of them."""
+    images, transport = session(server="openai-json", model="gpt-image-2")
+    async with images:
+        await images.edit(["https://a/b.png", png((128, 64))], "a fox", mask=png((32, 32)))
+        assert [*transport.requests[0].json["images"][0]] == ["image_url"]
+        with pytest.raises(InvalidImageError, match="mask is '32x32'"):
+            await images.edit([png((128, 64))], "a fox", mask=png((32, 32)))
+    plain, _ = session(model="gpt-image-2", api_key="k", base_url="https://api.openai.com/v1")
+    async with plain:
+        with pytest.raises(InvalidImageError, match="a URL is no file"):
+            await plain.edit("https://a/b.png", "a fox")
+
+
+async def test_validate_and_what_the_server_does_not_take() -> None:
+    """What a server does not take can be sent all the same, but not where there is no endpoint."""
+    images, transport = session(server="xai", model="grok-imagine-image", validate="off")
+    async with images:
+        await images.generate("a fox", size="1792x1024")
+        assert transport.requests[0].json["size"] == "1792x1024"
+        with pytest.raises(InvalidRequestError, match="xai has no variations") as caught:
+            await images.create_variation(b"any")
+    assert caught.value.field == "endpoint"
+    strict, transport = session(server="xai", model="grok-imagine-image")
+    async with strict:
+        with pytest.raises(
+            InvalidRequestError, match="size is '1792x1024'; it must be auto"
+        ) as caught:
+            await strict.generate("a fox", size="1792x1024", style="vivid")
+    assert len(caught.value.problems) == 2
+    assert transport.requests == []

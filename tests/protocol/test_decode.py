@@ -786,3 +786,45 @@ def test_an_error_object_with_status_200_keeps_its_class() -> None:
     with pytest.raises(ServerError) as caught:
         decode_answer(200, {}, body)
     assert caught.value.may_be_billed
+
+
+# Other servers' answers -----------------------------------------------------------------------
+
+
+def test_a_list_under_another_name() -> None:
+    """Images are read, cut out and named in errors where the server's profile says that they are."""
+    body = json.dumps({"images": [{"b64_json": B64}, {"url": "u"}, {}], "seed": 7}).encode()
+    answer = decode_answer(200, HEADERS, body, list_key="images")
+    assert [(item.content, item.url) for item in answer.items] == [(IMAGE, None), (None, "u")]
+    assert answer.extra == {"seed": 7}
+    assert [str(error).partition(" (")[0] for error in answer.broken] == [
+        "images[2] has neither b64_json nor url"
+    ]
+    with pytest.raises(ProtocolError, match="holds no images: no images"):
+        decode_answer(200, HEADERS, b'{"data":[]}', list_key="images")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"block_reason": "violence", "data": []}, "held the result back (violence)"),
+        ({"block_reason": "violence"}, "held the result back (violence)"),
+        ({"data": [{"url": None, "respect_moderation": False}]}, "held the result back (HTTP 200)"),
+    ],
+)
+def test_a_result_that_was_held_back(body: dict[str, Any], said: str) -> None:
+    """xAI's answer without an image is a moderation, which may be billed, and no broken answer."""
+    with pytest.raises(ModerationError) as caught:
+        decode_answer(200, HEADERS, json.dumps(body).encode(), secret=SECRET)
+    assert said in str(caught.value)
+    assert (caught.value.stage, caught.value.may_be_billed) == ("output", True)
+    assert caught.value.request_id == "req_42"
+
+
+def test_one_of_two_was_held_back() -> None:
+    """The image that is there is kept, and the error of the other says why it is not."""
+    items = [{"b64_json": B64, "respect_moderation": True}, {"respect_moderation": False}]
+    answer = decode_answer(200, HEADERS, json.dumps({"data": items}).encode())
+    assert [item.content for item in answer.items] == [IMAGE]
+    (error,) = answer.broken
+    assert str(error).startswith("data[1] was held back by the server's moderation")

@@ -242,3 +242,69 @@ def test_how_an_incomplete_stream_is_told() -> None:
         "last is in .partial. The call may have been billed: look at the account's usage before you "
         "send it again"
     )
+
+
+# Whole answers as events ----------------------------------------------------------------------
+
+DELTA = {"object": "image.edit.chunk", "type": "ar_delta", "delta": "A close-up", "index": 0}
+CHUNK = {
+    "object": "image.edit.chunk",
+    "type": "image",
+    "data": [{"b64_json": B64, "url": None}, {"url": "/v1/a.png", "revised_prompt": "b"}],
+    "size": "1x1",
+    "created": 5,
+    "model": "m",
+}
+
+
+def answers(pieces: Iterable[bytes], list_key: str = "data") -> list[StreamItem]:
+    stream = StreamDecoder(200, {}, max_event_bytes=10_000, list_key=list_key)
+    return [item for piece in pieces for item in stream.feed(piece)]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 500), max_size=6))
+def test_an_event_that_is_a_whole_answer(cuts: list[int]) -> None:
+    """The completed images come in a list, and what the model says before is ignored, wherever it is cut."""
+    text = event(DELTA) + event({"type": "mask_loaded"}, "processing") + event(CHUNK)
+    at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    (answer,) = answers(text[a:b] for a, b in itertools.pairwise(at))
+    assert isinstance(answer, Answer)
+    assert [(item.content, item.url) for item in answer.items] == [
+        (IMAGE, None),
+        (None, "/v1/a.png"),
+    ]
+    assert [item.revised_prompt for item in answer.items] == [None, "b"]
+    assert (answer.created, answer.fields) == (5, {"size": "1x1"})
+    assert answer.extra == {"object": "image.edit.chunk", "model": "m"}
+
+
+def test_a_list_under_another_name() -> None:
+    """The list is found where the server's profile says."""
+    (answer,) = answers([event({"images": [{"b64_json": B64}]})], "images")
+    assert isinstance(answer, Answer)
+    assert [item.content for item in answer.items] == [IMAGE]
+    assert answers([event({"data": []}), event({"data": "x"})]) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "kind"),
+    [
+        ({"object": "error", "error": {"message": "boom", "code": 500}}, None, ServerError),
+        ({"type": "image_edit_error", "error": "boom"}, "error", BadRequestError),
+        ({"data": [{"b64_json": "!"}]}, None, ProtocolError),
+        ({"data": [{}]}, None, ProtocolError),
+        ({"data": ["x"]}, None, ProtocolError),
+    ],
+)
+def test_whole_answers_that_fail(data: Any, name: str | None, kind: type[Exception]) -> None:
+    """Errors end the stream, and so does an answer without an image in it."""
+    with pytest.raises(kind) as caught:
+        answers([event(data, name)])
+    assert caught.value.may_be_billed  # type: ignore[attr-defined]
+
+
+def test_partial_images_beside_whole_answers() -> None:
+    """In such a stream an image that is not where the list is cannot be read, and is passed over."""
+    (passed,) = answers([event(PARTIAL)])
+    assert isinstance(passed, ProtocolError)

@@ -87,6 +87,15 @@ def test_nested_dialect() -> None:
         ({"detail": [{"msg": "x", "loc": None}, {"msg": 5}]}, "x; 5", None, None),
         ({"detail": [{"loc": ["n"]}, 5]}, '{"loc":["n"]}; 5', None, None),
         ({"detail": {"why": "boom"}}, '{"why":"boom"}', None, None),
+        ({"detail": {"error": "boom"}}, "boom", None, {"detail": {"error": "boom"}}),
+        ({"detail": {"message": "boom", "error": "x"}}, "boom", None, None),
+        (
+            {"code": "Client specified an invalid argument", "error": "boom"},
+            "boom",
+            "Client specified an invalid argument",
+            None,
+        ),
+        ({"code": 20012, "message": "boom", "data": None}, "boom", "20012", None),
         ({"message": "boom", "code": 20012}, "boom", "20012", None),
         ({"object": "error", "message": "boom", "code": 500}, "boom", "500", None),
         ({"error": {"message": "boom", "code": 1302}}, "boom", "1302", None),
@@ -409,6 +418,49 @@ def test_moderation_details(
     got = refuse(400, {"error": {"code": "moderation_blocked", **error}})
     assert isinstance(got, ModerationError)
     assert (got.categories, got.stage) == (categories, stage)
+
+
+FILTERED = {"violence": {"filtered": True, "severity": "high"}, "hate": {"filtered": False}}
+POLICY = "ResponsibleAIPolicyViolation"
+
+
+@pytest.mark.parametrize(
+    ("error", "categories"),
+    [
+        ({"inner_error": {"code": POLICY, "content_filter_results": FILTERED}}, ("violence",)),
+        ({"innererror": {"code": POLICY, "content_filter_result": FILTERED}}, ("violence",)),
+        (
+            {
+                "code": "400",
+                "provider_specific_fields": {
+                    "innererror": {"code": POLICY, "content_filter_result": FILTERED}
+                },
+            },
+            ("violence",),
+        ),
+        ({"innererror": {"code": POLICY, "content_filter_result": {"hate": True}}}, ()),
+        ({"innererror": {"code": POLICY, "content_filter_result": "high"}}, ()),
+        ({"innererror": {"code": POLICY}}, ()),
+    ],
+)
+def test_azures_content_filter(error: dict[str, object], categories: tuple[str, ...]) -> None:
+    """What Azure's filter blocked is a moderation with its categories, also behind a gateway."""
+    got = refuse(400, {"error": {"message": "filtered", **error}})
+    assert isinstance(got, ModerationError)
+    assert got.categories == categories
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"innererror": {"code": "Other"}},
+        {"innererror": POLICY},
+        {"provider_specific_fields": "x", "inner_error": None},
+    ],
+)
+def test_what_is_no_content_filter(error: dict[str, object]) -> None:
+    """Another inner error is an ordinary refusal."""
+    assert type(refuse(400, {"error": {"message": "no", **error}})) is BadRequestError
 
 
 def test_moderation_without_an_object() -> None:
