@@ -16,7 +16,7 @@ from imagesdk.batch.files import ARRIVING, describe, in_place, place
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record, error_fields, status_of
 from imagesdk.client._assembly import Validate
-from imagesdk.client.config import choose_limiter, choose_profile, read_endpoint, shared_limiter
+from imagesdk.client.config import choose_limiter, read_endpoint, shared_limiter
 from imagesdk.client.fanout import Outcome
 from imagesdk.client.results import Image, ImagesResponse
 from imagesdk.client.session import ImageSession
@@ -30,6 +30,7 @@ from imagesdk.errors import (
 )
 from imagesdk.limiters._redis import RedisLimiter
 from imagesdk.limiters.base import Limiter, LimiterSnapshot
+from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import ImageRequest
 from imagesdk.sinks import Folder
 
@@ -48,6 +49,7 @@ class WorkerSpec:
     Attributes:
         out: Folder for the images; the workers and the driver see the same one under this name.
         base_url: As `ImageSession` takes it.
+        server: As `ImageSession` takes it.
         model: As `ImageSession` takes it.
         images_per_minute: As `ImageSession` takes it; of all workers together.
         limiter: URL of the Redis that holds the limit, None if none does.
@@ -58,10 +60,11 @@ class WorkerSpec:
 
     out: Path
     base_url: str | None = None
+    server: ServerProfile | str | None = None
     model: str | None = None
     images_per_minute: float | Literal["profile", "auto"] | None = "profile"
     limiter: str | None = attrs.field(default=None, repr=False)  # it may hold a password
-    timeout: float | None = 600.0
+    timeout: float | Literal["profile"] | None = "profile"
     max_wait: float | None = None
     validate: Validate = "error"
 
@@ -71,10 +74,13 @@ class WorkerSpec:
         Raises:
             ConfigurationError: The values cannot be used.
         """
-        endpoint = read_endpoint(
-            api_key=None, base_url=self.base_url, organization=None, project=None
-        )
-        profile = choose_profile(None, endpoint.host)
+        profile = read_endpoint(
+            api_key=None,
+            base_url=self.base_url,
+            organization=None,
+            project=None,
+            server=self.server,
+        ).profile
         if self.limiter is None:
             return choose_limiter(None, self.images_per_minute, profile)
         return shared_limiter(self.limiter, self.images_per_minute, profile)
@@ -96,6 +102,7 @@ class WorkerSpec:
                     await stack.enter_async_context(limiter)
             session = ImageSession(
                 base_url=self.base_url,
+                server=self.server,
                 model=self.model,
                 limiter=limiter,
                 timeout=self.timeout,

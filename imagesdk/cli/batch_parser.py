@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from imagesdk.cli.options import Commands, add_command, add_session_options, seconds
+from imagesdk.cli.options import (
+    Commands,
+    add_command,
+    add_place_options,
+    add_session_options,
+    seconds,
+)
 
 __all__ = ("LIMITS", "add_batch")
 
@@ -217,9 +223,7 @@ def _add_cancel(actions: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     """Add what is asked about the server of a batch; an emulator for one command has no tomorrow."""
-    parser.add_argument(
-        "--base-url", metavar="URL", help="default: OPENAI_BASE_URL, or else OpenAI's own"
-    )
+    add_place_options(parser)
     parser.set_defaults(
         emulator=False,
         images_per_minute=None,

@@ -107,7 +107,8 @@ def _program() -> Iterator[_Row]:
 
 def _settings(arguments: argparse.Namespace) -> Iterator[_Row]:
     value: object
-    for setting in read_settings(base_url=arguments.base_url):
+    settings = read_settings(server=arguments.server, base_url=arguments.base_url)
+    for setting in settings:
         value, origin = setting.value, setting.origin
         if origin == "argument":
             origin = f"--{setting.name.replace('_', '-')}"
@@ -118,10 +119,13 @@ def _settings(arguments: argparse.Namespace) -> Iterator[_Row]:
     rate = arguments.images_per_minute
     origin = "the server's profile" if rate is None else "--images-per-minute"
     yield "images_per_minute", "profile" if rate is None else rate, origin
-    for name, default in (("timeout", 600.0), ("max_wait", None)):
+    for name, default, said in (
+        ("timeout", "profile", "the server's profile"),
+        ("max_wait", None, "default"),
+    ):
         given = getattr(arguments, name)
         value = default if given is None else given
-        yield name, value, "default" if given is None else f"--{name.replace('_', '-')}"
+        yield name, value, said if given is None else f"--{name.replace('_', '-')}"
 
 
 def _requirements() -> Iterator[tuple[str, str]]:
@@ -144,11 +148,14 @@ def _packages(extra: str) -> Iterator[_Row]:
 def _server(session: ImageSession, arguments: argparse.Namespace) -> Iterator[_Row]:
     profile, limiter = session.server, session.snapshot()
     yield "base_url", session.base_url, ""
-    yield "profile", profile.name, f"by the host of base_url; {profile.source}"
+    by = "the host of base_url" if arguments.server is None else "--server"
+    yield "profile", profile.name, f"by {by}; {profile.source}"
     yield "needs a model", "yes" if profile.requires_model else "no", ""
     limit = limiter.images_per_minute
     origin = "" if arguments.images_per_minute is not None else f"default of {profile.name}"
     yield "images a minute", "any number" if limit is None else f"{limit:g}", origin
+    seconds = "any time" if profile.timeout is None else f"{profile.timeout:g} s"
+    yield "timeout", seconds, f"default of {profile.name}"
     if profile.limits_each_family:
         yield "limited", "each line of models", "by the server, and so by the limiter"
 

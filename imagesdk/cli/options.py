@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ("Commands", "add_command", "add_session_options", "own_rate", "rate", "seconds")
+__all__ = (
+    "Commands",
+    "add_command",
+    "add_place_options",
+    "add_session_options",
+    "own_rate",
+    "rate",
+    "seconds",
+)
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -24,17 +32,7 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--emulator", action="store_true", help="run against an emulator started for this command"
     )
-    group.add_argument(
-        "--server",
-        metavar="NAME",
-        help="what kind of server it is, such as azure, xai, localai, sglang: see docs/servers.md "
-        "(default: what the host of the URL says)",
-    )
-    group.add_argument(
-        "--base-url",
-        metavar="URL",
-        help="default: OPENAI_BASE_URL, or else where the server NAME is, or OpenAI's own",
-    )
+    add_place_options(group)
     group.add_argument(
         "--images-per-minute",
         type=own_rate,
@@ -57,6 +55,21 @@ def add_session_options(parser: argparse.ArgumentParser) -> None:
         choices=("error", "warn", "off"),
         default="error",
         help="what to do with a request that breaks a rule of its model (default: error)",
+    )
+
+
+def add_place_options(parser: argparse._ActionsContainer) -> None:
+    """Add which server it is, and where."""
+    parser.add_argument(
+        "--server",
+        metavar="NAME",
+        help="what kind of server it is, such as azure, xai, localai, sglang: see docs/servers.md "
+        "(default: what the host of the URL says)",
+    )
+    parser.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="default: OPENAI_BASE_URL, or else where the server NAME is, or OpenAI's own",
     )
 
 

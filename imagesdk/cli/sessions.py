@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.worker import Worker, WorkerSpec
-from imagesdk.client.config import choose_profile, read_endpoint, shared_limiter
+from imagesdk.client.config import read_endpoint, shared_limiter
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import ConfigurationError
 
@@ -41,10 +41,10 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
                 base_url=options["base_url"],
                 organization=None,
                 project=None,
+                server=arguments.server,
             )
-            profile = choose_profile(None, endpoint.host)
             options["limiter"] = await stack.enter_async_context(
-                shared_limiter(arguments.limiter, rate, profile)
+                shared_limiter(arguments.limiter, rate, endpoint.profile)
             )
         if arguments.timeout is not None:
             options["timeout"] = arguments.timeout
@@ -85,6 +85,7 @@ async def open_engine(
     spec = WorkerSpec(
         out=out,
         base_url=session.base_url,
+        server=arguments.server,
         model=arguments.model,
         images_per_minute=_rate(arguments),
         limiter=arguments.limiter,

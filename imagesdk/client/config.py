@@ -163,19 +163,34 @@ class Setting:
     origin: str
 
 
-def read_settings(**given: str | None) -> tuple[Setting, ...]:
+def read_settings(
+    *, server: ServerProfile | str | None = None, **given: str | None
+) -> tuple[Setting, ...]:
     """Return where each setting of `read_endpoint` comes from, without checking it.
 
     Args:
-        given: The arguments; None and those left out are looked up in the environment.
+        server: A profile or its name, None for what the host of base_url selects.
+        given: The other arguments; None and those left out are looked up in the environment.
+
+    Raises:
+        ConfigurationError: There is no profile of that name.
     """
+    place = _find(server, given.get("base_url"))
+    variables: dict[str, tuple[str, ...]] = dict.fromkeys(_VARIABLES, ()) | {
+        "base_url": ("OPENAI_BASE_URL",)
+    }
+    variables["api_key"] = place.key_variables
+    if place.is_for_openai:
+        variables |= {name: (_VARIABLES[name],) for name in ("organization", "project")}
     found = []
-    for name, variable in _VARIABLES.items():
+    for name in _VARIABLES:
         value, origin = given.get(name), "argument"
+        for variable in () if value else variables[name]:
+            if value := os.environ.get(variable, "").strip():
+                origin = variable
+                break
         if not value:
-            value, origin = os.environ.get(variable, "").strip(), variable
-        if not value:
-            value, origin = DEFAULT_BASE_URL if name == "base_url" else None, "default"
+            value, origin = place.url if name == "base_url" else None, "default"
         if value is not None and name == "api_key":
             value = _masked(value)
         elif value is not None:
@@ -206,24 +221,26 @@ def read_endpoint(
     Raises:
         ConfigurationError: A value cannot be used; the message never shows the key.
     """
-    said = base_url or os.environ.get("OPENAI_BASE_URL")
-    named = None if server is None else choose_profile(server, "")
-    url = _checked_url(said or _default_url(named or profile_named("openai")))
-    known = profile_for_host(urlsplit(url).hostname or "")
-    profile = named or known
-    variables = [profile.key_variable or "", "OPENAI_API_KEY" if said else ""]
+    place = _find(server, base_url)
+    profile = place.profile
+    if place.url is None:
+        raise ConfigurationError(
+            f"server={profile.name!r} does not say where the server is: pass base_url=, or set "
+            f"OPENAI_BASE_URL. {profile.not_found}".rstrip(". ")
+        )
+    url = _checked_url(place.url)
     if api_key is None:
-        keys = [os.environ.get(variable, "").strip() for variable in variables if variable]
+        keys = [os.environ.get(variable, "").strip() for variable in place.key_variables]
         api_key = next(filter(None, keys), "")
     key = hide_key(api_key)
     _check_key(key)
+    known = profile_for_host(_host_of(url))
     if not key and known.hosts:
         variable = known.key_variable or "OPENAI_API_KEY"
         raise ConfigurationError(
             f"no API key: pass api_key= or set the environment variable {variable}. "
             "To try things without one, use the emulator: imagesdk serve, or --emulator"
         )
-    ours = said is not None or "OPENAI_API_KEY" in variables
     headers = Hidden()
     if key:
         headers[profile.auth_header] = f"{profile.auth_scheme} {key}".strip()
@@ -231,25 +248,50 @@ def read_endpoint(
         ("OpenAI-Organization", organization, "OPENAI_ORG_ID"),
         ("OpenAI-Project", project, "OPENAI_PROJECT_ID"),
     ):
-        found = os.environ.get(variable, "") if ours else ""
+        found = os.environ.get(variable, "") if place.is_for_openai else ""
         chosen = (found if value is None else value).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
     return Endpoint(base_url=url, credentials=headers, secret=key, profile=profile)
 
 
-def _default_url(profile: ServerProfile) -> str:
-    """Return where a server is if nobody says it.
+@attrs.frozen(kw_only=True)
+class _Place:
+    """Where a server is, and what of the environment is for it.
 
-    Raises:
-        ConfigurationError: It cannot be known.
+    Attributes:
+        url: Not checked; None if nobody says it.
+        profile: How it is spoken to.
+        key_variables: Where its key is looked for, in this order.
+        is_for_openai: Whether the variables that are named after OpenAI are for this server.
     """
-    if profile.base_url is None:
-        raise ConfigurationError(
-            f"server={profile.name!r} does not say where the server is: pass base_url=, or set "
-            f"OPENAI_BASE_URL. {profile.not_found}".rstrip(". ")
-        )
-    return profile.base_url
+
+    url: str | None
+    profile: ServerProfile
+    key_variables: tuple[str, ...]
+    is_for_openai: bool
+
+
+def _find(server: ServerProfile | str | None, base_url: str | None) -> _Place:
+    said = base_url or os.environ.get("OPENAI_BASE_URL")
+    named = None if server is None else choose_profile(server, "")
+    url = said or (named or profile_named("openai")).base_url
+    profile = named or profile_for_host(_host_of(url or ""))
+    own = (profile.key_variable,) if profile.key_variable else ()
+    variables = (*own, "OPENAI_API_KEY") if said else own
+    return _Place(
+        url=url,
+        profile=profile,
+        key_variables=variables,
+        is_for_openai="OPENAI_API_KEY" in variables,
+    )
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # `_checked_url` says what is wrong with it
+        return ""
 
 
 def _check_header(name: str, value: str) -> str:

@@ -448,3 +448,51 @@ def test_a_module_that_is_missing_for_another_reason_is_not_hidden(
     done = launch("generate", "a", "--emulator", PYTHONPATH=str(tmp_path), cwd=tmp_path)
     assert done.returncode == 1
     assert "No module named 'yarl'" in done.stderr
+
+
+# --server -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("account")
+def test_a_server_by_its_name(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--server`` says how the server is spoken to, and what it has."""
+    sizes = ("--size", "256x256", "--response-format", "b64_json")
+    assert main(["generate", "a fox", *sizes, "--server", "sglang", "--out", str(out)]) == 0
+    assert files_in(out) == ["image-1.png"]
+    capsys.readouterr()
+    image = str(EXAMPLES / "image.png")
+    assert main(["variation", image, "--server", "localai"]) == EXIT_CODES["usage"]
+    assert "localai has no variations: use edit() with a prompt" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("account")
+def test_a_server_that_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown name is answered with those that there are."""
+    assert main(["generate", "a fox", "--server", "sora"]) == EXIT_CODES["usage"]
+    told = capsys.readouterr().err
+    assert told.startswith("imagesdk: server='sora' is not known; choose one of 'openai', ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("variation", str(EXAMPLES / "image.png")),
+            "openai has no variations: OpenAI shut dall-e-2",
+        ),
+        (
+            ("generate", "a fox", "--model", "dall-e-3"),
+            "OpenAI shut it down on 2026-05-12; use gpt",
+        ),
+    ],
+)
+def test_what_openai_no_longer_serves(
+    arguments: tuple[str, ...],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is refused before anything is sent, with the way out."""
+    monkeypatch.setenv("OPENAI_API_KEY", RIGHT_KEY)
+    assert main([*arguments]) == EXIT_CODES["usage"]
+    assert told in capsys.readouterr().err

@@ -39,7 +39,7 @@ def test_each_setting_with_its_origin(
         "project": (None, "default"),
         "model": ("gpt-image-2.5-flare", "--model"),
         "images_per_minute": (20.0, "--images-per-minute"),
-        "timeout": (600.0, "default"),
+        "timeout": ("profile", "the server's profile"),
         "max_wait": (3.0, "--max-wait"),
     }
 
