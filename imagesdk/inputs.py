@@ -69,7 +69,7 @@ def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
     several images.
     """
     if isinstance(image, list) or (isinstance(image, tuple) and not _is_named(image)):
-        return list(image)
+        return list(cast("Sequence[ImageInput]", image))
     return [cast("ImageInput", image)]
 
 
@@ -99,7 +99,8 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     filename: str | None = None
     content_type: str | None = None
     if _is_named(value):
-        filename, value, content_type = (*cast("tuple[Any, ...]", value), None)[:3]
+        named = (*cast("tuple[Any, ...]", value), None)
+        filename, value, content_type = named[0], cast("ImageInput", named[1]), named[2]
     source: _Source
     own_name: str | None = None
     if isinstance(value, io.BytesIO) and value.closed:

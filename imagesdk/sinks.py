@@ -47,7 +47,7 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, name: str = "image") -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.name = name
         self._lock = threading.Lock()
         self._last: dict[str, int] = {}
@@ -134,7 +134,7 @@ class FileSink:
     """
 
     def __init__(self, folder: Folder) -> None:
-        self.size_bytes = 0
+        self.size_bytes: int = 0
         self.failure: OSError | None = None
         self.stored: StoredImage | None = None
         self._folder = folder

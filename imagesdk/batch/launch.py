@@ -141,8 +141,9 @@ async def run(
                 )
         else:
             jobs = open_source(source, kind, rules=rules_with_prices(opened, prices))
-            states += ["pending", "failed"]
-            states += ["in_doubt"] if in_doubt == "retry" else []
+            states.extend(("pending", "failed"))
+            if in_doubt == "retry":
+                states.append("in_doubt")
         return await run_jobs(
             engine or Worker(opened, folder),
             jobs,

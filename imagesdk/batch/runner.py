@@ -217,7 +217,7 @@ class _Run:
     async def look_back(self) -> None:
         """Tell what earlier runs did; what they did and is no longer there is to be done again."""
         after = 0
-        states = [state for state in _ENDED if state not in self.states]
+        states: list[State] = [state for state in _ENDED if state not in self.states]
         while page := await self.ledger.page(states, after=after):
             after = page[-1].job.line
             gone = await asyncio.to_thread(_gone, self.out, page)

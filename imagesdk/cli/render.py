@@ -72,7 +72,7 @@ def _rows(record: Record) -> list[tuple[str, str, str, str, str]]:
     if record.error is not None:
         said = f"{record.error['type']}: {record.error['message']}"
         cells.append((record.status, shortened(said, _ERROR_CHARS)))
-    return [(*(first if index == 0 else ("", "", "")), *cell) for index, cell in enumerate(cells)]
+    return [("", "", "", *cell) if index else (*first, *cell) for index, cell in enumerate(cells)]
 
 
 def shortened(text: str, most: int) -> str:

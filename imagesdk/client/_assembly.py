@@ -198,15 +198,14 @@ def _named_inputs(request: ImageRequest) -> list[tuple[str, ImageInput]]:
         value = getattr(request, field)
         if value is None and field != "image":
             continue
-        images = as_list(value) if field == "image" else [value]
+        given = cast("ImageInput", value)
+        images = as_list(given) if field == "image" else [given]
         if not images:
             raise InvalidImageError(
                 "image is an empty list; pass at least one image", field="image", value=0
             )
-        named += (
-            (field if len(images) == 1 else f"{field}[{index}]", image)
-            for index, image in enumerate(images)
-        )
+        for index, image in enumerate(images):
+            named.append((field if len(images) == 1 else f"{field}[{index}]", image))
     return named
 
 

@@ -101,8 +101,8 @@ class ArrivedLine:
     """
 
     def __init__(self, line: AnswerLine, delivery: Delivery, runner: Runner) -> None:
-        self.custom_id = line.custom_id
-        self.request_id = line.request_id
+        self.custom_id: str = line.custom_id
+        self.request_id: str | None = line.request_id
         self._result = line.result
         self._delivery = delivery
         self._runner = runner

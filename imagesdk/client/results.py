@@ -43,11 +43,11 @@ class Image:
     revised_prompt: str | None = None
     path: Path | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    _created: int | None = attrs.field(default=None, repr=False)
+    _created: int | None = attrs.field(default=None, repr=False, alias="created")
     _expires_at: datetime | None = attrs.field(default=None, repr=False)
-    _content: bytes | None = attrs.field(default=None, repr=False)
-    _stored: StoredImage | None = attrs.field(default=None, repr=False)
-    _fetch: Fetch | None = attrs.field(default=None, repr=False)
+    _content: bytes | None = attrs.field(default=None, repr=False, alias="content")
+    _stored: StoredImage | None = attrs.field(default=None, repr=False, alias="stored")
+    _fetch: Fetch | None = attrs.field(default=None, repr=False, alias="fetch")
     _reading: asyncio.Lock | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

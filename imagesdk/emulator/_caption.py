@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
@@ -27,8 +28,8 @@ def _drawable(character: str) -> bool:
     if character.isspace():
         return True
     font = _font(20)
-    glyph = font.getmask(character)
-    box = font.getmask("\uffff")
+    glyph: Any = font.getmask(character)  # ImagingCore, which can be iterated
+    box: Any = font.getmask("\uffff")
     return glyph.size != box.size or bytes(glyph) != bytes(box)
 
 

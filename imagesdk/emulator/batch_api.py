@@ -296,7 +296,7 @@ def _read_lifetime(name: str, params: Mapping[str, Any]) -> int | Refusal | None
         return None  # what it is instead is refused by its rule
     if asked.get("anchor") != "created_at" or len(asked) != 2 or "seconds" not in asked:
         return invalid_value(name, f"'{name}' must have anchor 'created_at', and seconds.")
-    seconds = asked["seconds"]
+    seconds: Any = asked["seconds"]
     if isinstance(seconds, str):
         seconds = _LIFETIME.from_text(seconds)
     refusal = _LIFETIME.check(f"{name}.seconds", seconds)

@@ -534,11 +534,11 @@ class QueueTicket(Generic[P]):
         self.is_batch = is_batch
         self.max_wait = max_wait
         self.slots = slots
-        self.place = queue.next_place() if place is None else place
+        self.place: int = queue.next_place() if place is None else place
         self.on_queued = on_queued
-        self.was_admitted = False
+        self.was_admitted: bool = False
         self.passed = 0
-        self.sent = True
+        self.sent: bool = True
         self.sent_at: float | None = None
         self.headers: Mapping[str, str] | None = None
         self._queue = queue

@@ -111,7 +111,7 @@ class ImageLimiter:
         max_pause: float = 300.0,
         jitter: float = JITTER,
     ) -> None:
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             images_per_minute=images_per_minute,
             burst=burst,
             requests_per_minute=requests_per_minute,
@@ -122,8 +122,8 @@ class ImageLimiter:
             jitter=jitter,
         )
         self.images_per_minute = images_per_minute
-        self.max_pause = self.settings.max_pause
-        self.retry_quota = RetryQuota()
+        self.max_pause: float = self.settings.max_pause
+        self.retry_quota: RetryQuota = RetryQuota()
         self._queues: dict[str, _LocalQueue] = {}
 
     def max_cost(self, scope: str = "") -> int | None:

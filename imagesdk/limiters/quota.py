@@ -28,7 +28,8 @@ class RetryQuota:
     """
 
     def __init__(self, capacity: int = 500) -> None:
-        self._capacity = self.left = capacity
+        self._capacity = capacity
+        self.left: int = capacity
         self._lock = threading.Lock()
 
     def take(self, outcome: str) -> int:

@@ -20,7 +20,7 @@ class NoLimiter:
     max_pause: float | None = None
 
     def __init__(self) -> None:
-        self.retry_quota = RetryQuota()
+        self.retry_quota: RetryQuota = RetryQuota()
         self._queue = _OpenQueue(None)
 
     def max_cost(self, scope: str = "") -> int | None:

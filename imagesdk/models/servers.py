@@ -34,7 +34,7 @@ _GONE = {
     "dall-e-3": f"OpenAI shut it down on 2026-05-12; {_INSTEAD}",
     "gpt-image-1": f"OpenAI shut it down on 2026-10-23; {_INSTEAD}",
 }
-_GOING = dict.fromkeys(
+_GOING: dict[str, str] = dict.fromkeys(
     ("gpt-image-1.5", "gpt-image-1-mini", "chatgpt-image-latest"),
     f"OpenAI has announced to shut it down on 2026-12-01; {_INSTEAD}",
 )

@@ -63,9 +63,9 @@ class Base64Value:
         self._padded = False
         self._spaced = False
         self.sink: PartSink | None = None
-        self.size = 0
-        self.empty = True
-        self.ended = False
+        self.size: int = 0
+        self.empty: bool = True
+        self.ended: bool = False
         self.error: str | None = None
 
     def feed(self, text: bytes | memoryview) -> None:
@@ -176,7 +176,7 @@ class Base64Filter:
         data_url_key: str = "",
         max_skeleton_bytes: int = _MAX_SKELETON_BYTES,
     ) -> None:
-        self.skeleton = bytearray()
+        self.skeleton: bytearray = bytearray()
         self.values: dict[str, Base64Value] = {}
         self._new_sink = new_sink
         self._path = tuple(path)

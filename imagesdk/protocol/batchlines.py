@@ -131,7 +131,7 @@ class LineDecoder:
     def __init__(self, new_sink: Callable[[], PartSink], secret: str) -> None:
         self._filter = Base64Filter(new_sink, _IMAGES, data_url_key="url")
         self._secret = secret
-        self.size_bytes = 0
+        self.size_bytes: int = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes.

@@ -99,7 +99,7 @@ class AnswerDecoder:
         list_key: str = "data",
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
-        self.size_bytes = 0
+        self.size_bytes: int = 0
         self._status = status
         self._headers = headers
         self._new_sink = new_sink

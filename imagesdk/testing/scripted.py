@@ -97,8 +97,8 @@ class ScriptedTransport:
 
     def __init__(self, script: Iterable[Step] | Callable[[SentRequest], Step]) -> None:
         self.requests: list[SentRequest] = []
-        self.open = 0
-        self.closed = False
+        self.open: int = 0
+        self.closed: bool = False
         if callable(script):
             self._next = script
         else:

@@ -93,7 +93,7 @@ async def every_kind_of_image(images: ImageSession, entry: os.DirEntry[str]) -> 
         await images.edit(entry, "a", mask=entry),
         await images.edit(stream, "a", mask=stream),
         await images.edit(picture, "a", mask=picture),
-        await images.edit(picture.convert("RGB").resize((1, 1)), "a"),
+        await images.edit(picture.convert("RGB").copy(), "a"),
         await images.edit(("a.png", PNG, "image/png"), "a", mask=("m.png", stream, None)),
         await images.edit((None, array, None), "a", mask=(None, path, "image/png")),
     ):
