@@ -284,7 +284,10 @@ class _Run:
             while (entry := await self._take()) is not None:
                 await self._do(entry)
         except (OSError, ImageSDKError) as error:  # the others finish what is paid for
-            self.failure = self.failure or error
+            first = self.failure = self.failure or error
+            for note in getattr(error, "__notes__", ()):
+                if note not in getattr(first, "__notes__", ()):
+                    first.add_note(note)
             self._end(Stop(reason="disk", message=str(error)))
 
     async def _take(self) -> Entry | None:

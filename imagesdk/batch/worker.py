@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from imagesdk.errors import (
     AuthenticationError,
     BatchError,
     ImageSDKError,
+    InvalidRequestError,
     PartialResultError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -123,6 +125,7 @@ class Worker:
     def __init__(self, session: ImageSession, out: Path) -> None:
         self._session = session
         self._out = out
+        self._refuge: Path | None = None
 
     def snapshot(self) -> LimiterSnapshot:
         """Return the state of the limit that the jobs wait for."""
@@ -154,6 +157,8 @@ class Worker:
         elapsed = loop.time() - begun_at
         if isinstance(outcome.error, BatchError):  # of before_send
             raise outcome.error
+        if isinstance(outcome.error, InvalidRequestError) and outcome.error.field == "save_to":
+            raise OSError(str(outcome.error)) from outcome.error
         return Report(
             record=await self.save(entry, outcome, elapsed),
             stop=outcome.error if isinstance(outcome.error, _STOPS) else None,
@@ -168,7 +173,8 @@ class Worker:
             elapsed: Seconds that it took.
 
         Raises:
-            OSError: An image cannot be put in its place.
+            OSError: An image cannot be put in its place. What the disk did not take is in the system's folder for
+                temporary files then, and a note of the error says so.
         """
         error = outcome.error
         result: ImagesResponse | None = outcome.response
@@ -177,7 +183,8 @@ class Worker:
             if len(error.result.data) >= error.requested:  # all arrived: saving is tried once more
                 error = None
         images: list[Mapping[str, Any]] = []
-        for number, image in enumerate(result.data if result is not None else (), start=1):
+        arrived = result.data if result is not None else ()
+        for number, image in enumerate(arrived, start=1):
             name = place(entry.stem, entry.first, number)
             try:
                 if image.path is None:
@@ -185,6 +192,9 @@ class Worker:
                 images.append(await asyncio.to_thread(_keep, self._out, image, name))
             except ImageSDKError as failure:  # a download that failed
                 error = error or failure
+            except OSError as failure:
+                await self._rescue(entry, arrived, failure)
+                raise
         answered = result if result is not None else error
         attempts = answered.attempts if answered is not None else ()
         return record_of(
@@ -197,6 +207,26 @@ class Worker:
             elapsed=round(elapsed, 3),
             waited=round(max(0.0, elapsed - sum(attempt.elapsed for attempt in attempts)), 3),
         )
+
+    async def _rescue(self, entry: Entry, images: Sequence[Image], failure: OSError) -> None:
+        """Keep images that are in memory elsewhere, under names by which the next run knows them."""
+        homeless = [(n, image) for n, image in enumerate(images, start=1) if image.path is None]
+        if not homeless:  # they are in the folder `ARRIVING`
+            return
+        try:
+            if self._refuge is None:
+                self._refuge = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="imagesdk-"))
+            for number, image in homeless:
+                await image.save(self._refuge / f"{entry.idempotency_key}-{number}")
+        except (OSError, ImageSDKError) as error:
+            failure.add_note(
+                f"images of {entry.job.custom_id} are lost, and may be billed: {error}"
+            )
+        else:
+            failure.add_note(
+                f"images that it did not take are in {self._refuge}: move them into {self._out / ARRIVING} "
+                "(make it if need be), and the next run takes them from there instead of paying again"
+            )
 
 
 def record_of(
