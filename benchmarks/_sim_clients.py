@@ -22,7 +22,7 @@ from imagesdk import (
     ResponseInterruptedError,
 )
 from imagesdk.protocol.encode import WireRequest
-from imagesdk.transport.base import Progress, Reply
+from imagesdk.transport.base import Credentials, Progress, Reply
 
 __all__ = (
     "MODEL",
@@ -89,7 +89,7 @@ class SimTransport:
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,

@@ -43,7 +43,7 @@ from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.parts import MemorySink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
 from imagesdk.retry import Outcome, RetryPolicy, classify, may_be_billed, retry_after
-from imagesdk.transport.base import Progress, Reply, Transport, read_all
+from imagesdk.transport.base import Credentials, Progress, Reply, Transport, read_all
 
 __all__ = ("Call", "Pipeline", "Receive")
 
@@ -166,7 +166,7 @@ class Pipeline:
     transport: Transport
     limiter: Limiter
     policy: RetryPolicy
-    credentials: Mapping[str, str]
+    credentials: Credentials
     secret: str = attrs.field(repr=False)
     slots: Slots | None
     on_event: Callable[[Event], None] | None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NoReturn, SupportsIndex
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
@@ -65,13 +65,29 @@ _SECRETS_IN_URL = re.compile(r"(?<=//)[^/]*(?=@)|^[^/]*(?=@)|(?<=[?#]).*", re.DO
 """User and password, query and fragment: messages do not show them."""
 
 
-class Hidden(dict[str, str]):
-    """Headers that hold a secret: nothing shows them, neither repr nor a traceback with locals."""
+class Hidden:
+    """Headers that hold a secret: they can be sent, and nothing shows them.
+
+    It is no Mapping: error trackers show locals by repr, but look into dicts and lists.
+    """
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self._headers = dict(headers or {})
+
+    def keys(self) -> Collection[str]:
+        """Return the names."""
+        return self._headers.keys()
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name]
 
     def __repr__(self) -> str:
-        return f"<{len(self)} hidden headers>"
+        return f"<{len(self._headers)} hidden headers>"
 
-    __str__ = __repr__
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("hidden headers are not pickled: make a session of its own in each process")
 
 
 class HiddenText(str):
@@ -81,6 +97,12 @@ class HiddenText(str):
 
     def __repr__(self) -> str:
         return f"<{len(self)} hidden characters>"
+
+    def __getitem__(self, index: SupportsIndex | slice) -> HiddenText:
+        return HiddenText(super().__getitem__(index))  # of long texts only the begin is shown
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled: make a session of its own in each process")
 
 
 def hide_key(api_key: object) -> HiddenText:
@@ -114,7 +136,7 @@ class Endpoint:
     """
 
     base_url: str
-    credentials: Mapping[str, str]
+    credentials: Hidden
     secret: str = attrs.field(repr=False)
     profile: ServerProfile = attrs.field(repr=False)
     _urls: Mapping[str, str] = attrs.field(
@@ -229,10 +251,7 @@ def read_endpoint(
             f"OPENAI_BASE_URL. {profile.not_found}".rstrip(". ")
         )
     url = _checked_url(place.url)
-    if api_key is None:
-        keys = [os.environ.get(variable, "").strip() for variable in place.key_variables]
-        api_key = next(filter(None, keys), "")
-    key = hide_key(api_key)
+    key = _environment_key(place.key_variables) if api_key is None else hide_key(api_key)
     _check_key(key)
     known = profile_for_host(_host_of(url))
     if not key and known.hosts:
@@ -241,7 +260,7 @@ def read_endpoint(
             f"no API key: pass api_key= or set the environment variable {variable}. "
             "To try things without one, use the emulator: imagesdk serve, or --emulator"
         )
-    headers = Hidden()
+    headers: dict[str, str] = {}
     if key:
         headers[profile.auth_header] = f"{profile.auth_scheme} {key}".strip()
     for header, value, variable in (
@@ -252,7 +271,15 @@ def read_endpoint(
         chosen = (found if value is None else value).strip()
         if chosen:
             headers[header] = _check_header(header, chosen)
-    return Endpoint(base_url=url, credentials=headers, secret=key, profile=profile)
+    return Endpoint(base_url=url, credentials=Hidden(headers), secret=key, profile=profile)
+
+
+def _environment_key(variables: Iterable[str]) -> HiddenText:
+    """Return the first key that is set, in a frame of its own: that one fails nowhere."""
+    for variable in variables:
+        if key := os.environ.get(variable, "").strip():
+            return HiddenText(key)
+    return HiddenText()
 
 
 @attrs.frozen(kw_only=True)

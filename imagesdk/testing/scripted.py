@@ -13,7 +13,7 @@ import msgspec
 
 from imagesdk.errors import ImageSDKError, ResponseInterruptedError, TransportError
 from imagesdk.protocol.encode import WireRequest
-from imagesdk.transport.base import Progress, Reply
+from imagesdk.transport.base import Credentials, Progress, Reply
 
 __all__ = ("ScriptedAnswer", "ScriptedTransport", "SentRequest", "Step")
 
@@ -58,7 +58,7 @@ class SentRequest:
     method: str
     url: str
     headers: Mapping[str, str]
-    credentials: Mapping[str, str]
+    credentials: Mapping[str, str] = attrs.field(repr=False)
     body: bytes
     at: float
     foreign: bool = False
@@ -110,7 +110,7 @@ class ScriptedTransport:
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,
@@ -122,7 +122,7 @@ class ScriptedTransport:
             method=request.method,
             url=request.path,
             headers=request.headers,
-            credentials=credentials,
+            credentials=dict(credentials),
             body=await _read(request),
             at=loop.time(),
             foreign=foreign,

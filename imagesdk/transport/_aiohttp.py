@@ -39,7 +39,7 @@ from imagesdk.protocol.jsonbody import JSONBody
 from imagesdk.protocol.multipart import MultipartBody, Source
 from imagesdk.protocol.refusals import redact
 from imagesdk.transport.addresses import may_be_fetched
-from imagesdk.transport.base import Progress
+from imagesdk.transport.base import Credentials, Progress
 
 __all__ = ("AiohttpTransport",)
 
@@ -71,7 +71,7 @@ class AiohttpTransport:
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,
@@ -261,7 +261,7 @@ class _Exchange:
         self,
         connections: _Connections,
         request: WireRequest,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None,
     ) -> None:
@@ -291,6 +291,9 @@ class _Exchange:
             )
         except Exception as error:  # noqa: BLE001 - turned into one of ours below
             outcome = error
+        except BaseException as error:
+            error.__traceback__ = None  # of a cancellation: frames of aiohttp hold the headers
+            raise
         else:
             self._response = response
             self.status = response.status
@@ -321,6 +324,9 @@ class _Exchange:
             return await self._response.content.readany()
         except Exception as error:  # noqa: BLE001 - turned into one of ours below
             outcome = error
+        except BaseException as error:
+            error.__traceback__ = None
+            raise
         failure = self._translate(outcome, "receive", self.status)
         failure.request_id = self.headers.get("x-request-id")
         raise failure
@@ -331,8 +337,9 @@ class _Exchange:
         """Return our exception for one that came out of aiohttp."""
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
         said = " ".join(text.split()) or type(error).__name__
-        for secret in " ".join(self._credentials.values()).split():
-            said = redact(said, secret)
+        for name in self._credentials.keys():  # noqa: SIM118 - it need not be a dict
+            for secret in self._credentials[name].split():
+                said = redact(said, secret)
         ours = _ours(error, phase, self._request.path.partition("?")[0], status, said)
         if isinstance(error, OSError):
             _without_frames(error)

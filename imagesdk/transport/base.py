@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import attrs
 from imagesdk.errors import PayloadTooLargeError, Phase, ProtocolError, TransportError
 from imagesdk.protocol.encode import WireRequest
 
-__all__ = ("Progress", "Reply", "Transport", "read_all", "too_large")
+__all__ = ("Credentials", "Progress", "Reply", "Transport", "read_all", "too_large")
 
 
 @attrs.define
@@ -26,6 +26,16 @@ class Progress:
 
     phase: Phase = "connect"
     sent_at: float | None = None
+
+
+class Credentials(Protocol):
+    """Headers that hold secrets; a dict is one."""
+
+    def keys(self) -> Iterable[str]:
+        """Return their names."""
+        ...
+
+    def __getitem__(self, name: str, /) -> str: ...
 
 
 class Reply(Protocol):
@@ -58,7 +68,7 @@ class Transport(Protocol):
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,

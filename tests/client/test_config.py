@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import attrs
 import pytest
 
 from imagesdk.client.config import (
@@ -51,7 +54,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     given = read(api_key="k", base_url="http://arg/", organization="o", project="")
     assert dict(given.credentials) == {"Authorization": "Bearer k", "OpenAI-Organization": "o"}
     assert given.base_url == "http://arg"
-    assert read(api_key="").credentials.keys() == {"OpenAI-Organization", "OpenAI-Project"}
+    assert set(read(api_key="").credentials.keys()) == {"OpenAI-Organization", "OpenAI-Project"}
 
 
 def test_default_host_needs_a_key() -> None:
@@ -113,12 +116,16 @@ def test_bad_urls(url: str, words: str) -> None:
 
 
 def test_nothing_shows_the_key() -> None:
-    """Neither the endpoint nor its parts show the key."""
+    """Neither the endpoint nor its parts show the key, and none of them can be pickled."""
     endpoint = read(api_key=SECRET, base_url="http://a")
     for shown in (endpoint, endpoint.credentials, endpoint.secret, [endpoint.secret]):
         assert SECRET not in repr(shown)
-    assert SECRET not in f"{endpoint} {endpoint.credentials}"
+        with pytest.raises(TypeError, match="make a session of its own in each process"):
+            pickle.dumps(shown)
+    assert SECRET[:9] not in repr(endpoint.secret[:9])
+    assert SECRET not in f"{endpoint} {endpoint.credentials} {attrs.asdict(endpoint)}"
     assert f"{endpoint.secret}" == SECRET
+    assert not isinstance(endpoint.credentials, Mapping | Iterable)  # nobody looks into it
 
 
 @pytest.mark.parametrize(
@@ -323,7 +330,7 @@ def test_whose_key_goes_where(
     endpoint = read(**given)
     assert endpoint.secret == key
     at_a_named_place = "base_url" not in given and given.get("server") not in (None, "openai")
-    assert ("OpenAI-Organization" in endpoint.credentials) is not at_a_named_place
+    assert ("OpenAI-Organization" in set(endpoint.credentials.keys())) is not at_a_named_place
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from imagesdk.errors import (
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport
-from imagesdk.transport.base import Progress, Reply
+from imagesdk.transport.base import Credentials, Progress, Reply
 
 SMALL = (b"\x89PNG\r\n\x1a\n first", b"\xff\xd8\xff second")
 LARGE = (b"\x89PNG\r\n\x1a\n" + os.urandom(500_000), b"\xff\xd8\xff" + os.urandom(500_000))
@@ -63,7 +63,7 @@ class Slow:
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,

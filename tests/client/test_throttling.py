@@ -26,7 +26,7 @@ from imagesdk.limiters.unlimited import NoLimiter
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
-from imagesdk.transport.base import Progress, Reply
+from imagesdk.transport.base import Credentials, Progress, Reply
 
 T = TypeVar("T")
 Png = Callable[..., bytes]
@@ -409,7 +409,7 @@ class Stuck:
         self,
         request: WireRequest,
         *,
-        credentials: Mapping[str, str],
+        credentials: Credentials,
         progress: Progress,
         connect_timeout: float | None = None,
         foreign: bool = False,
