@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -22,17 +23,45 @@ import attrs
 from imagesdk.errors import InvalidRequestError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, probe, sniff
 
-__all__ = ("FileSink", "Folder", "StoredImage", "save_as", "save_new")
+__all__ = ("FileSink", "Folder", "StoredImage", "check_name", "save_as", "save_new")
 
 Content: TypeAlias = bytes | Path
 """The bytes of an image, or the file that holds them."""
 
+_MAX_NAME_BYTES = 200
+_UNSAFE_IN_NAME = re.compile(r"[/\\:\x00-\x1f\x7f]")
+_DEVICES = frozenset(
+    ("CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)))
+)
 _IMAGE_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg"})
 _DEFAULT_SUFFIX = ".bin"
 _DUE_BYTES = 256 * 1024
 """What a `FileSink` keeps in memory before it wants to be flushed."""
 _BEGIN_BYTES = 1024 * 1024
 """What a `FileSink` writes before the kernel is to begin to put it on the disk."""
+
+
+def check_name(name: str) -> None:
+    """Check the first part of file names: it must lead to no other folder and be a name on every system.
+
+    Raises:
+        InvalidRequestError: It has a separator, a colon or a control character, begins with a dot, is
+            a device of Windows, is empty or longer than 200 bytes in UTF-8.
+    """
+    # https://learn.microsoft.com/windows/win32/fileio/naming-a-file (read 2026-11-26)
+    if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
+        problem = f"it must have 1 to {_MAX_NAME_BYTES} bytes"
+    elif _UNSAFE_IN_NAME.search(name) or name.startswith("."):
+        problem = "it must have no /, \\, colon or control character, and not begin with a dot"
+    elif name.partition(".")[0].rstrip().upper() in _DEVICES:
+        problem = "Windows has a device of that name"
+    else:
+        return
+    raise InvalidRequestError(
+        f"name is {name[:_MAX_NAME_BYTES]!r}, for the first part of file names: {problem}",
+        field="name",
+        value=name,
+    )
 
 
 class Folder:
@@ -43,10 +72,14 @@ class Folder:
 
     Args:
         path: Where it is.
-        name: First part of the file names, without a path separator.
+        name: First part of the file names: see `check_name`.
+
+    Raises:
+        InvalidRequestError: The name cannot be one.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, name: str = "image") -> None:
+        check_name(name)
         self.path: Path = Path(path)
         self.name = name
         self._lock = threading.Lock()

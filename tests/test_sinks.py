@@ -475,3 +475,45 @@ def test_saving_from_a_file(tmp_path: Path, png: Png) -> None:
         assert not path.samefile(source)
     assert save_as(tmp_path / "a.png", tmp_path / "a.png").read_bytes() == png()
     assert names(tmp_path) == ["a.png", "b-1.png", "source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "1 to 200 bytes"),
+        ("é" * 101, "1 to 200 bytes"),
+        ("a/b", "no /"),
+        ("..\\a", "no /"),
+        ("c:a", "colon"),
+        ("a\0", "control character"),
+        ("a\n", "control character"),
+        (".hidden", "begin with a dot"),
+        ("..", "begin with a dot"),
+        ("con", "a device of that name"),
+        ("LPT1.txt", "a device of that name"),
+    ],
+)
+def test_names_that_are_none(name: str, why: str, tmp_path: Path) -> None:
+    """The first part of a file name leads nowhere else, and is a name on every system."""
+    with pytest.raises(InvalidRequestError, match=why) as caught:
+        Folder(tmp_path, name=name)
+    assert caught.value.field == "name"
+
+
+@pytest.mark.parametrize("name", ["cat", "a cat, 2", "ネコ", "con-1", "\udcff", "a..b"])
+def test_names(name: str, tmp_path: Path) -> None:
+    """Anything else is fine."""
+    assert save_new(tmp_path, name, b"x") == tmp_path / f"{name}-1.bin"
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """A link in the place of an image is stepped over, or replaced, and what it leads to stays."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    for name in ("image-1.bin", "cat.bin", "image-2.bin"):
+        (tmp_path / name).symlink_to(target if name != "image-2.bin" else tmp_path / "nothing")
+    assert save_new(tmp_path, "image", b"x") == tmp_path / "image-3.bin"
+    assert save_as(tmp_path / "cat.bin", b"x") == tmp_path / "cat.bin"
+    assert not (tmp_path / "cat.bin").is_symlink()
+    assert target.read_bytes() == b"precious"
+    assert not (tmp_path / "nothing").exists()

@@ -15,7 +15,7 @@ import pybase64
 from imagesdk.client.downloads import expiry
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
-from imagesdk.sinks import StoredImage, save_as, save_new
+from imagesdk.sinks import StoredImage, check_name, save_as, save_new
 
 __all__ = ("Fetch", "Image", "ImagesResponse")
 
@@ -194,11 +194,11 @@ class ImagesResponse:
             name: First part of the file names, without a path separator.
 
         Raises:
+            InvalidRequestError: *name* cannot be one.
             ExpiredURLError: A URL no longer works. The other images are saved all the same.
             OSError: A file cannot be written. The images stay readable.
         """
-        if not name or Path(name).name != name:
-            raise ValueError(f"name is {name!r}; it must be a file name without a path")
+        check_name(name)
         # Download side by side, name in order.
         downloads = (image._source() for image in self.data)  # noqa: SLF001 - the two classes are one handle
         read = await asyncio.gather(*downloads, return_exceptions=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagesdk.client.results import Image, ImagesResponse
-from imagesdk.errors import Attempt, ExpiredURLError, ImageSDKError
+from imagesdk.errors import Attempt, ExpiredURLError, ImageSDKError, InvalidRequestError
 from imagesdk.sinks import FileSink, Folder
 
 Png = Callable[..., bytes]
@@ -105,7 +105,7 @@ async def test_save_what_there_is(tmp_path: Path, png: Png) -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "../a", "/a", "a/"])
 async def test_bad_names(name: str, tmp_path: Path) -> None:
     """A name that leads to another folder is refused."""
-    with pytest.raises(ValueError, match="must be a file name without a path"):
+    with pytest.raises(InvalidRequestError, match="for the first part of file names: it must have"):
         await ImagesResponse(created=None, data=()).save(tmp_path, name=name)
 
 

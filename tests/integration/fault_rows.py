@@ -409,6 +409,9 @@ _INJECTION = [
 
 MIB = 1024 * 1024
 _BOMBS = [
+    ok("bomb+png", "a picture of 30,000 x 30,000 pixels in a few bytes", says(act.items(act.PICTURE_BOMB)),
+       peak_bytes=MIB, holds=lambda ran: (ran.result.data[0].width, ran.result.data[0].height) == (30_000, 30_000),
+       note="only its header is read, no pixel decoded"),
     fails(PayloadTooLargeError, "bomb+gzip+512+200", "200 with 512 MiB in 0.5 MB of gzip", act.bomb(200, packed=True),
           outcomes="unusable", peak_bytes=16 * MIB, note="64 MiB an image are accepted"),
     fails(PayloadTooLargeError, "bomb+raw+512+200", "200 with 512 MiB", act.bomb(200), outcomes="unusable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import zlib
@@ -241,6 +242,15 @@ def streams(*events: str, end: Literal["clean", "close", "reset", "hang"] = "cle
     return step
 
 
+HUGE_PNG = b"".join(
+    (
+        PNG_HEAD,
+        b"\0\0\0\rIHDR" + (30_000).to_bytes(4, "big") * 2 + b"\x08\x06\0\0\0" + bytes(4),
+        b"\0\0\0\x04IDAT" + bytes(8),
+        b"\0\0\0\0IEND" + bytes(4),
+    )
+)
+PICTURE_BOMB = json.dumps({"b64_json": base64.b64encode(HUGE_PNG).decode()})
 OPEN = b'{"data": [{"b64_json": "'
 
 
