@@ -93,7 +93,11 @@ async def _status(arguments: argparse.Namespace) -> int:
     """Say how far a run is."""
     out = Path(arguments.out)
     seen = await asyncio.to_thread(look, out)
-    print(json.dumps(attrs.asdict(seen)) if arguments.json else told_overview(seen, out))
+    print(
+        json.dumps(attrs.asdict(seen)) if arguments.json else told_overview(seen, out), flush=True
+    )
+    if seen.requests["submitted"] and not arguments.json:
+        await provider_commands.say_states(arguments)
     return EXIT_CODES["done"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from imagesdk.cli.options import (
+    EXIT_CODES_TEXT,
     Commands,
     add_command,
     add_place_options,
@@ -93,9 +94,14 @@ def _add_retry(actions: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_status(actions: Commands[argparse.ArgumentParser]) -> None:
-    parser = add_command(actions, "status", "say how far a run is, also while it is at work")
+    parser = add_command(
+        actions,
+        "status",
+        "say how far a run is, also while it is at work; of what was submitted the server is asked",
+    )
     parser.add_argument("out", metavar="DIR", help="folder of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    _add_server(parser)
 
 
 def _add_export(actions: Commands[argparse.ArgumentParser]) -> None:
@@ -162,6 +168,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="send nothing any more after that time: seconds, or 90s, 15m, 2h",
     )
     add_session_options(parser)
+    parser.epilog = EXIT_CODES_TEXT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def _add_submit(actions: Commands[argparse.ArgumentParser]) -> None:

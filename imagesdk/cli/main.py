@@ -14,16 +14,13 @@ from collections.abc import Sequence
 
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.batch_parser import add_batch
-from imagesdk.cli.options import Commands, add_command, add_session_options, rate
+from imagesdk.cli.options import EXIT_CODES_TEXT, Commands, add_command, add_session_options, rate
 
 __all__ = ("build_parser", "main")
 
-_EPILOG = """\
+_EPILOG = f"""\
 environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID, as the official SDK reads them
-exit codes:  0 all done, 1 failed, 2 wrong usage or invalid input, 3 finished but some failed,
-             4 stopped by a budget, failures or a deadline, 5 the key or the account was refused,
-             130 interrupted
-"""
+{EXIT_CODES_TEXT}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
