@@ -64,6 +64,7 @@ THROUGH = {
     "emulator/_subjects.py": "emulator/test_painter.py",
     "emulator/_things.py": "emulator/test_painter.py",
     "emulator/sabotage.py": "emulator/test_controls.py",
+    "emulator/wire.py": "conformance/test_odd_http.py",
     "limiters/_redis_queue.py": "limiters/test_redis.py",
     "limiters/_redis_scripts.py": "limiters/test_redis.py",
     "limiters/_redis_store.py": "limiters/test_redis.py",

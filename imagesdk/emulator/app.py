@@ -27,6 +27,7 @@ from imagesdk.emulator.exchange import (
 from imagesdk.emulator.filestore import StoredFile
 from imagesdk.emulator.idempotency import IdempotencyKeys, fingerprint
 from imagesdk.emulator.jobs import Job, read_job
+from imagesdk.emulator.openapi import document
 from imagesdk.emulator.refusals import Refusal, model_not_found
 from imagesdk.emulator.service import ImageService, Order
 from imagesdk.emulator.spec import MODELS, Endpoint
@@ -73,6 +74,7 @@ class ImagesApp:
         app.router.add_get(FILES_PATH + "{name}", self._download)
         for method, path, handler in self.batches.routes():
             app.router.add_route(method, path, self._batch_route(handler))
+        app.router.add_get("/openapi.json", self._describe)
         if self.control is not None:
             self.control.add_to(app.router)
         app.on_cleanup.append(self._close)
@@ -168,6 +170,10 @@ class ImagesApp:
 
     async def _close(self, _app: web.Application) -> None:
         await self.batches.aclose()
+
+    async def _describe(self, _request: web.Request) -> web.Response:
+        """Hand out the OpenAPI document; no key needed."""
+        return json_response(document(self.origin()))
 
     async def _list_models(self, request: web.Request) -> web.Response:
         """List the models."""

@@ -28,24 +28,36 @@ from imagesdk.emulator.rules import Choice, Integer, Opaque, Rule, Text, Upload
 from imagesdk.emulator.service import ImageService
 from imagesdk.emulator.spec import check_parameters, read_form
 
-__all__ = ("BatchApi", "Query")
+__all__ = (
+    "BATCHES_A_PAGE",
+    "BATCH_RULES",
+    "FILES_A_PAGE",
+    "FILE_RULES",
+    "LIFETIME",
+    "REQUIRED_OF_A_BATCH",
+    "REQUIRED_OF_A_FILE",
+    "BatchApi",
+    "Query",
+)
 
 _MAX_BATCH_FILE_BYTES = 200 * 1000 * 1000
-_FILE_RULES: Mapping[str, Rule] = {
+FILE_RULES: Mapping[str, Rule] = {
     "file": Upload(),
     "purpose": Choice(PURPOSES),
     "expires_after": Opaque(dict),
 }
-_BATCH_RULES: Mapping[str, Rule] = {
+BATCH_RULES: Mapping[str, Rule] = {
     "input_file_id": Text(1),
     "endpoint": Choice(tuple(BATCH_ENDPOINTS)),
     "completion_window": Choice(("24h",)),
     "metadata": Opaque(dict),
     "output_expires_after": Opaque(dict),
 }
-_LIFETIME = Integer(3600, 2_592_000)
-_FILES_A_PAGE = Integer(1, 10_000)
-_BATCHES_A_PAGE = Integer(1, 100)
+REQUIRED_OF_A_FILE = ("file", "purpose")
+REQUIRED_OF_A_BATCH = ("input_file_id", "endpoint", "completion_window")
+LIFETIME = Integer(3600, 2_592_000)
+FILES_A_PAGE = Integer(1, 10_000)
+BATCHES_A_PAGE = Integer(1, 100)
 
 
 @attrs.define(kw_only=True)
@@ -137,12 +149,12 @@ class BatchApi:
         form = await asyncio.to_thread(parse_multipart, query.body, query.content_type)
         if isinstance(form, Refusal):
             return form
-        params = read_form(_FILE_RULES, form.fields)
+        params = read_form(FILE_RULES, form.fields)
         query.params, query.files = params, form.files
         lifetime = _read_lifetime("expires_after", params)
         refusal = (
-            check_parameters(_FILE_RULES, params, [file.field for file in form.files])
-            or _check_required(("file", "purpose"), {f.field: f for f in form.files} | params)
+            check_parameters(FILE_RULES, params, [file.field for file in form.files])
+            or _check_required(REQUIRED_OF_A_FILE, {f.field: f for f in form.files} | params)
             or _check_batch_file(params, form.files)
         )
         if refusal is not None:
@@ -161,7 +173,7 @@ class BatchApi:
         if order not in {"asc", "desc"}:
             return invalid_value("order", "'order' must be 'asc' or 'desc'.")
         files = [f for f in self._files.living() if purpose in {None, f.purpose}]
-        return _page(files[:: -1 if order == "asc" else 1], query.query, _FILES_A_PAGE, 10_000)
+        return _page(files[:: -1 if order == "asc" else 1], query.query, FILES_A_PAGE, 10_000)
 
     async def show_file(self, query: Query) -> Answer:
         """Describe a file."""
@@ -190,8 +202,8 @@ class BatchApi:
         query.params = params
         lifetime = _read_lifetime("output_expires_after", params)
         refusal = (
-            check_parameters(_BATCH_RULES, params, ())
-            or _check_required(("input_file_id", "endpoint", "completion_window"), params)
+            check_parameters(BATCH_RULES, params, ())
+            or _check_required(REQUIRED_OF_A_BATCH, params)
             or _check_metadata(params.get("metadata"))
         )
         if refusal is not None:
@@ -214,7 +226,7 @@ class BatchApi:
 
     async def list_batches(self, query: Query) -> Answer:
         """List batches, the newest one first."""
-        return _page([*reversed(self._batches.values())], query.query, _BATCHES_A_PAGE, 20)
+        return _page([*reversed(self._batches.values())], query.query, BATCHES_A_PAGE, 20)
 
     async def show_batch(self, query: Query) -> Answer:
         """Describe a batch."""
@@ -298,8 +310,8 @@ def _read_lifetime(name: str, params: Mapping[str, Any]) -> int | Refusal | None
         return invalid_value(name, f"'{name}' must have anchor 'created_at', and seconds.")
     seconds: Any = asked["seconds"]
     if isinstance(seconds, str):
-        seconds = _LIFETIME.from_text(seconds)
-    refusal = _LIFETIME.check(f"{name}.seconds", seconds)
+        seconds = LIFETIME.from_text(seconds)
+    refusal = LIFETIME.check(f"{name}.seconds", seconds)
     return int(seconds) if refusal is None else refusal
 
 

@@ -40,6 +40,7 @@ __all__ = (
     "Handler",
     "RefusedError",
     "authenticate",
+    "error_response",
     "json_response",
     "read_body",
 )
@@ -240,7 +241,7 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception:
         _logger.exception("%s %s failed", request.method, request.path)
         refusal = server_error()
-    return _error_response(refusal)
+    return error_response(refusal)
 
 
 def _method_not_allowed(request: web.Request, error: web.HTTPMethodNotAllowed) -> web.Response:
@@ -249,7 +250,7 @@ def _method_not_allowed(request: web.Request, error: web.HTTPMethodNotAllowed) -
     if request.method == hdrs.METH_OPTIONS:
         return web.Response(status=204, headers=allow)
     refusal = unsupported_method(request.method, request.path)
-    return _error_response(attrs.evolve(refusal, headers=allow))
+    return error_response(attrs.evolve(refusal, headers=allow))
 
 
 def authenticate(request: web.Request) -> str:
@@ -285,7 +286,7 @@ def json_response(body: object, status: int = 200) -> web.Response:
     )
 
 
-def _error_response(refusal: Refusal) -> web.Response:
+def error_response(refusal: Refusal) -> web.Response:
     """Return a refusal as an answer."""
     response = json_response(refusal.envelope(), refusal.status)
     response.headers.update(refusal.headers)

@@ -28,6 +28,7 @@ from imagesdk.emulator.loopthread import LoopThread
 from imagesdk.emulator.recording import RecordedRequest
 from imagesdk.emulator.service import Bill, ImageService
 from imagesdk.emulator.studio import Studio
+from imagesdk.emulator.wire import Runner
 
 __all__ = ("BLOCKED_MARKER", "EmulatorServer")
 
@@ -306,9 +307,7 @@ class EmulatorServer(FaultControls):
             raise RuntimeError("the emulator runs already")
         self._closing.clear()
         async with AsyncExitStack() as stack:
-            runner = web.AppRunner(
-                self._app.build(), access_log=None, shutdown_timeout=_CLOSE_TIMEOUT
-            )
+            runner = Runner(self._app.build(), access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()

@@ -27,7 +27,9 @@ from imagesdk.emulator.refusals import (
 from imagesdk.emulator.rules import Choice, Flag, Integer, Opaque, Rule, Size, Text, Upload
 
 __all__ = (
+    "DEFAULT_MODELS",
     "MODELS",
+    "REQUIRED",
     "Endpoint",
     "Family",
     "UploadLimits",
@@ -236,13 +238,18 @@ MODELS: Mapping[str, Family] = MappingProxyType(
     }
 )
 # images-api.md section 3.3: the schema of JSON edits has this default
-_DEFAULT_MODELS = {Endpoint.EDIT_JSON: "gpt-image-1.5"}
+DEFAULT_MODELS = {
+    **dict.fromkeys(Endpoint, "dall-e-2"),
+    Endpoint.EDIT_JSON: "gpt-image-1.5",
+}
+REQUIRED = ("image", "images", "prompt")
+"""Parameters that must be given where they are known."""
 
 
 def resolve_model(endpoint: Endpoint, model: object) -> str | Refusal:
     """Return the model that serves the request, or refuse the one that was asked for."""
     if model is None:
-        return _DEFAULT_MODELS.get(endpoint, "dall-e-2")
+        return DEFAULT_MODELS[endpoint]
     if not isinstance(model, str):
         return invalid_type("model", "a string", model)
     family = MODELS.get(model)
@@ -304,7 +311,7 @@ def _check_names(
     for name in names:
         if name not in rules:
             return unknown_parameter(name)
-    for required in ("image", "images", "prompt"):
+    for required in REQUIRED:
         if required in rules and required not in names:
             return missing_parameter(required)
     return None

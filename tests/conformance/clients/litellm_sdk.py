@@ -3,6 +3,7 @@
 usage: litellm_sdk.py FOLDER-OF-EXAMPLES, with OPENAI_BASE_URL and OPENAI_API_KEY set
 """
 # mypy: ignore-errors
+# ruff: noqa: PT017 - there is no pytest
 # It runs in an environment of its own, with a package that the checks do not see.
 
 from __future__ import annotations

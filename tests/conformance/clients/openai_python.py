@@ -3,6 +3,7 @@
 usage: openai_python.py FOLDER-OF-EXAMPLES, with OPENAI_BASE_URL and OPENAI_API_KEY set
 """
 # mypy: ignore-errors
+# ruff: noqa: PT017 - there is no pytest
 # It runs in environments of its own, with versions of the client that the checks do not see.
 
 from __future__ import annotations
