@@ -147,19 +147,20 @@ def as_request(item: object) -> ImageRequest:
     )
 
 
-def check_endpoint(request: ImageRequest, profile: ServerProfile, host: str) -> None:
+def check_endpoint(request: ImageRequest, endpoint: Endpoint) -> None:
     """Look whether the server has what a request is for.
 
     Raises:
         InvalidRequestError: It has no such endpoint.
         ConfigurationError: It answers no request without a model.
     """
+    profile = endpoint.profile
     if request.endpoint not in profile.paths:
         raise InvalidRequestError(not_served(request.endpoint, profile), field="endpoint")
     if request.model is None and profile.requires_model:
         example = ", for example 'gpt-image-2'" if profile.family_by_name else ""
         raise ConfigurationError(
-            f"the server {host} answers no request without a model: pass model= to ImageSession or "
+            f"the server {endpoint.host} answers no request without a model: pass model= to ImageSession or "
             f"to the call (--model on the command line){example}"
         )
 
@@ -247,8 +248,10 @@ def find_problems(
     """Return the rules that a request breaks, before and after it is split."""
     total = check_total(request.n)
     part = attrs.evolve(parts[0], n=None) if total else parts[0]
-    images = sum([entry.file.field == "image" for entry in inputs])
-    here = check_server(part, profile, input_images=images, streamed=stream is not None)
+    here: Sequence[Problem] = ()
+    if inputs or stream is not None or profile.gone or not profile.is_standard:
+        images = sum([entry.file.field == "image" for entry in inputs])
+        here = check_server(part, profile, input_images=images, streamed=stream is not None)
     streamed = [] if stream is None or here else check_stream(part, stream, family)
     infos = _infos(inputs) if inputs else _NO_INFOS
     return [*total, *here, *streamed, *check(part, family, infos)]

@@ -88,6 +88,10 @@ class Runner:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
     _calls: int = attrs.field(default=0, init=False)
+    _family: ModelFamily = attrs.field(init=False)  # of requests that name no model
+
+    def __attrs_post_init__(self) -> None:
+        self._family = family_of(self.model, self.profile)
 
     async def enter_loop(self) -> None:
         """Bind the session to the running loop at its first use.
@@ -279,10 +283,14 @@ class Runner:
             InvalidRequestError: The server has no such endpoint.
             ConfigurationError: The server needs a model, and there is none.
         """
-        if request.model is None and self.model is not None:
-            request = attrs.evolve(request, model=self.model)
-        check_endpoint(request, self.profile, self.endpoint.host)
-        return request, family_of(request.model, self.profile)
+        if request.model is None:
+            if self.model is not None:
+                request = attrs.evolve(request, model=self.model)
+            family = self._family
+        else:
+            family = family_of(request.model, self.profile)
+        check_endpoint(request, self.endpoint)
+        return request, family
 
     def _call(
         self,

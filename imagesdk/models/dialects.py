@@ -80,8 +80,6 @@ def check_server(
         input_images: How many images the request carries.
         streamed: Whether its answer is to be streamed.
     """
-    if profile.is_standard and not (profile.gone or streamed or input_images):
-        return []
     return list(_check(request, profile, input_images, streamed=streamed))
 
 
