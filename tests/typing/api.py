@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, assert_type
 
 import aiohttp
+import attrs
 from PIL import Image as Pillow
 
 import imagesdk
@@ -339,7 +340,7 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
     async with (
         ImageSession() as plain,
         ImageSession(api_key="k", base_url="http://127.0.0.1:1/v1", server=profile) as own,
-        ImageSession(server="classic", model="dall-e-2", images_per_minute=7.5) as classic,
+        ImageSession(base_url="http://a/v1", server="classic", images_per_minute=7.5) as classic,
         ImageSession(images_per_minute=None, timeout=None, max_wait=3, max_concurrency=4) as free,
         ImageSession(limiter=limiter, retry=policy, validate="warn", on_event=seen.append) as one,
         ImageSession(
@@ -357,7 +358,37 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
     await session.aclose()
     session = ImageSession(transport=ScriptedTransport([]), images_per_minute="profile")
     await session.aclose()
+    session = ImageSession(server="localai", timeout="profile", transport=ScriptedTransport([]))
+    await session.aclose()
     print(imagesdk.ImageSession is ImageSession)  # noqa: T201
+
+
+def profiles() -> None:
+    """Make profiles of servers, and change known ones."""
+    mine = ServerProfile(
+        name="mine",
+        paths={"generations": "images/generations", "edits": "deployments/{model}/edits"},
+        query={"api-version": "1"},
+        auth_header="api-key",
+        auth_scheme="",
+        max_n=4,
+        size_style="aspect_ratio",
+        aspect_ratios=("1:1",),
+        response_formats={"url": None, "b64_json": "base64"},
+        defaults={"edits": {"response_format": "base64"}},
+        rename={"n": "batch_size"},
+        edit_body="json",
+        images_field=None,
+        mask_field=None,
+        url_key=None,
+        streams=("edits",),
+        stream_events="answers",
+        images_per_minute=None,
+        timeout=None,
+    )
+    assert_type(mine.is_standard, bool)
+    assert_type(ServerProfile.named("xai"), ServerProfile)
+    assert_type(attrs.evolve(ServerProfile.named("azure"), timeout=60.0), ServerProfile)
 
 
 # Batches, emulator, tests -------------------------------------------------------------------------
