@@ -13,6 +13,19 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
+from imagesdk.models.choices import (
+    Background,
+    Complexity,
+    InputFidelity,
+    Model,
+    Moderation,
+    OutputFormat,
+    Quality,
+    ResponseFormat,
+    Size,
+    Style,
+)
+
 __all__ = (
     "FILE_ID",
     "BinaryReader",
@@ -152,17 +165,17 @@ class GenerateRequest:
     endpoint: ClassVar[Endpoint] = "generations"
 
     prompt: str
-    model: str | None = attrs.field(default=None, kw_only=True)
+    model: Model | None = attrs.field(default=None, kw_only=True)
     n: int | None = attrs.field(default=None, kw_only=True)
-    size: str | None = attrs.field(default=None, kw_only=True)
-    quality: str | None = attrs.field(default=None, kw_only=True)
-    style: str | None = attrs.field(default=None, kw_only=True)
-    response_format: str | None = attrs.field(default=None, kw_only=True)
-    background: str | None = attrs.field(default=None, kw_only=True)
-    moderation: str | None = attrs.field(default=None, kw_only=True)
-    output_format: str | None = attrs.field(default=None, kw_only=True)
+    size: Size | None = attrs.field(default=None, kw_only=True)
+    quality: Quality | None = attrs.field(default=None, kw_only=True)
+    style: Style | None = attrs.field(default=None, kw_only=True)
+    response_format: ResponseFormat | None = attrs.field(default=None, kw_only=True)
+    background: Background | None = attrs.field(default=None, kw_only=True)
+    moderation: Moderation | None = attrs.field(default=None, kw_only=True)
+    output_format: OutputFormat | None = attrs.field(default=None, kw_only=True)
     output_compression: int | None = attrs.field(default=None, kw_only=True)
-    complexity: str | None = attrs.field(default=None, kw_only=True)
+    complexity: Complexity | None = attrs.field(default=None, kw_only=True)
     frame_count: int | None = attrs.field(default=None, kw_only=True)
     frame_duration_ms: int | None = attrs.field(default=None, kw_only=True)
     svg: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
@@ -194,16 +207,16 @@ class EditRequest:
     prompt: str
     mask: ImageInput | None = attrs.field(default=None, kw_only=True, repr=False)
     markup: ImageInput | None = attrs.field(default=None, kw_only=True, repr=False)
-    model: str | None = attrs.field(default=None, kw_only=True)
+    model: Model | None = attrs.field(default=None, kw_only=True)
     n: int | None = attrs.field(default=None, kw_only=True)
-    size: str | None = attrs.field(default=None, kw_only=True)
-    quality: str | None = attrs.field(default=None, kw_only=True)
-    response_format: str | None = attrs.field(default=None, kw_only=True)
-    background: str | None = attrs.field(default=None, kw_only=True)
-    input_fidelity: str | None = attrs.field(default=None, kw_only=True)
-    output_format: str | None = attrs.field(default=None, kw_only=True)
+    size: Size | None = attrs.field(default=None, kw_only=True)
+    quality: Quality | None = attrs.field(default=None, kw_only=True)
+    response_format: ResponseFormat | None = attrs.field(default=None, kw_only=True)
+    background: Background | None = attrs.field(default=None, kw_only=True)
+    input_fidelity: InputFidelity | None = attrs.field(default=None, kw_only=True)
+    output_format: OutputFormat | None = attrs.field(default=None, kw_only=True)
     output_compression: int | None = attrs.field(default=None, kw_only=True)
-    complexity: str | None = attrs.field(default=None, kw_only=True)
+    complexity: Complexity | None = attrs.field(default=None, kw_only=True)
     frame_count: int | None = attrs.field(default=None, kw_only=True)
     frame_duration_ms: int | None = attrs.field(default=None, kw_only=True)
     svg: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
@@ -226,10 +239,10 @@ class VariationRequest:
     endpoint: ClassVar[Endpoint] = "variations"
 
     image: ImageInput = attrs.field(repr=False)
-    model: str | None = attrs.field(default=None, kw_only=True)
+    model: Model | None = attrs.field(default=None, kw_only=True)
     n: int | None = attrs.field(default=None, kw_only=True)
-    size: str | None = attrs.field(default=None, kw_only=True)
-    response_format: str | None = attrs.field(default=None, kw_only=True)
+    size: Size | None = attrs.field(default=None, kw_only=True)
+    response_format: ResponseFormat | None = attrs.field(default=None, kw_only=True)
     user: str | None = attrs.field(default=None, kw_only=True)
     extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)

@@ -60,6 +60,7 @@ from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
 from imagesdk.emulator import EmulatorServer
 from imagesdk.events import Event
+from imagesdk.models import choices
 from imagesdk.models.servers import profile_named
 from imagesdk.observability import combine, log_events, otel_events
 from imagesdk.prepare import (
@@ -172,6 +173,15 @@ async def every_parameter(images: ImageSession) -> None:
     assert_type(result, ImagesResponse)
     await images.edit(PNG, "a", save_to=Path("out"))
     await images.create_variation(PNG, save_to=None)
+
+
+async def known_and_other_values(images: ImageSession, size: str, model: str | None) -> None:
+    """Editors offer what is known; any other text is fine, too."""
+    await images.generate("a", model="flux-2", size="1000x1000", quality="extreme")
+    await images.generate("a", model=model, size=size)
+    known: choices.Size = "1024x1024"
+    await images.edit(PNG, "a", size=known, output_format="avif")
+    GenerateRequest("a", size=size, background=known)
 
 
 async def results(images: ImageSession) -> None:
