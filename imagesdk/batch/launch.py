@@ -52,6 +52,7 @@ async def run(
     stop: asyncio.Event | None = None,
     engine: Engine | None = None,
     on_begin: Callable[[Total], None] = lambda _total: None,
+    on_due: Callable[[Total], None] = lambda _total: None,
     on_start: Callable[[Job], None] = lambda _job: None,
     on_record: Callable[[Record, bool], None] = lambda _record, _is_new: None,
     on_stop: Callable[[Stop], None] = lambda _stop: None,
@@ -89,6 +90,7 @@ async def run(
         stop: Setting it ends the run as the limits do; see `stop_on_signals`.
         engine: Does the requests; None for the session, in this event loop.
         on_begin: Called once the requests and images are counted.
+        on_due: Called with those that this run will ask for, after the records of earlier ones.
         on_start: Called when a request is about to be sent: its wait for the limit is over.
         on_record: Called with each record, and whether it is new or from an earlier run.
         on_stop: Called when the run is to end early.
@@ -155,6 +157,7 @@ async def run(
             limits=limits,
             stop=stop,
             on_begin=on_begin,
+            on_due=on_due,
             on_start=on_start,
             on_record=on_record,
             on_stop=on_stop,

@@ -234,9 +234,9 @@ class Ledger:
             return taken.result  # type: ignore[no-any-return]
         raise AssertionError("it is taken back")
 
-    async def total(self) -> Total:
-        """Return how many jobs the last input has."""
-        return await self.do(self._total)
+    async def total(self, states: Collection[State] | None = None) -> Total:
+        """Return how many jobs the last input has in these states; None for all."""
+        return await self.do(lambda db: self._total(db, states))
 
     async def page(
         self, states: Collection[State], *, after: int = 0, limit: int = _PAGE
@@ -485,9 +485,10 @@ class Ledger:
             yield from page
             after = page[-1].job.line
 
-    def _total(self, db: sqlite3.Connection) -> Total:
-        sql = "SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?"
-        return Total(*db.execute(sql, (self._run,)).fetchone())
+    def _total(self, db: sqlite3.Connection, states: Collection[State] | None = None) -> Total:
+        marks = "" if states is None else f" AND state IN ({','.join('?' * len(states))})"
+        sql = f"SELECT count(*), coalesce(sum(images), 0) FROM jobs WHERE run = ?{marks}"  # noqa: S608
+        return Total(*db.execute(sql, (self._run, *(states or ()))).fetchone())
 
     def _add(self, db: sqlite3.Connection, job: Job, first: int, run: int = 0) -> None:
         fields = (

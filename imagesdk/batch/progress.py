@@ -101,7 +101,8 @@ class BatchProgress:
         self._begun_at = now
         self._total = Total(0, 0)
         self._in_flight: dict[str, tuple[float, int]] = {}
-        self._ended = Total(0, 0)
+        self._due: Total | None = None
+        self._ended = self._ended_now = Total(0, 0)
         self._images = 0
         self._failed = 0
         self._spent: float | None = None
@@ -114,6 +115,10 @@ class BatchProgress:
         """Note what the input asks for."""
         self._total = total
 
+    def due(self, total: Total) -> None:
+        """Note how much of it this run will do: all that is not done yet, unless this is called."""
+        self._due = total
+
     def start(self, job: Job, now: float) -> None:
         """Note that a request is sent."""
         self._in_flight[job.custom_id] = (now, images_asked(job.params))
@@ -123,6 +128,8 @@ class BatchProgress:
         self._in_flight.pop(record.custom_id, None)
         asked, images = images_asked(record.params), len(record.images)
         self._ended = Total(self._ended.jobs + 1, self._ended.images + asked)
+        if is_new:
+            self._ended_now = Total(self._ended_now.jobs + 1, self._ended_now.images + asked)
         self._images += images
         self._failed += record.status != "done"
         if not is_new:
@@ -175,9 +182,12 @@ class BatchProgress:
         if self._draining:
             return Total(0, 0)
         in_flight = sum(images for _, images in self._in_flight.values())
+        due, ended = self._due, self._ended_now
+        if due is None:
+            due, ended = self._total, self._ended
         return Total(
-            max(0, self._total.jobs - self._ended.jobs - len(self._in_flight)),
-            max(0, self._total.images - self._ended.images - in_flight),
+            max(0, due.jobs - ended.jobs - len(self._in_flight)),
+            max(0, due.images - ended.images - in_flight),
         )
 
     def _why(self, limiter: LimiterSnapshot, waiting: Total) -> Why | None:

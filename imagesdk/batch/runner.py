@@ -83,6 +83,7 @@ async def run_jobs(
     limits: Limits | None = None,
     stop: asyncio.Event | None = None,
     on_begin: Callable[[Total], None] = lambda _total: None,
+    on_due: Callable[[Total], None] = lambda _total: None,
     on_start: Callable[[Job], None] = lambda _job: None,
     on_record: Callable[[Record, bool], None] = lambda _record, _is_new: None,
     on_stop: Callable[[Stop], None] = lambda _stop: None,
@@ -106,6 +107,7 @@ async def run_jobs(
             key, no credit), or a disk that is full.
         stop: Setting it ends the run early.
         on_begin: Called once the jobs are counted.
+        on_due: Called once it is known what this run will do, after the records of earlier ones.
         on_start: Called when a request is about to be sent: its wait for the limit is over.
         on_record: Called with each record, and whether it is new or from an earlier run.
         on_stop: Called when the run is to end early.
@@ -137,6 +139,7 @@ async def run_jobs(
             ledger=ledger,
             states=states,
             budget=Budget(limits=limits or Limits()),
+            on_due=on_due,
             on_start=on_start,
             on_record=on_record,
             on_stop=on_stop,
@@ -193,6 +196,7 @@ class _Run:
     ledger: Ledger
     states: Collection[State]
     budget: Budget
+    on_due: Callable[[Total], None]
     on_start: Callable[[Job], None]
     on_record: Callable[[Record, bool], None]
     on_stop: Callable[[Stop], None]
@@ -237,6 +241,10 @@ class _Run:
         if sample is not None:
             self._next += await self.ledger.spread(self.states, sample)
             self._more = False
+            due = Total(len(self._next), sum(entry.images for entry in self._next))
+        else:
+            due = await self.ledger.total(self.states)
+        self.on_due(due)
         try:
             async with self._watch(stop), asyncio.TaskGroup() as group:
                 for _ in range(concurrency):

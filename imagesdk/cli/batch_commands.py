@@ -161,6 +161,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
                 concurrency=arguments.concurrency,
                 stop=stop,
                 on_begin=view.begin,
+                on_due=view.due,
                 on_start=view.start,
                 on_record=on_record,
                 on_stop=on_stop,

@@ -109,6 +109,10 @@ class BatchView:
         self._progress.begin(total)
         self._has_begun = True
 
+    def due(self, total: Total) -> None:
+        """Note how much of it is to be done now."""
+        self._progress.due(total)
+
     def start(self, job: Job) -> None:
         """Note that a request is sent."""
         self._announce()

@@ -50,6 +50,9 @@ async def test_a_session_of_the_caller_stays_open(tmp_path: Path) -> None:
     def on_begin(total: Total) -> None:
         told.append((total.jobs, total.images))
 
+    def on_due(total: Total) -> None:
+        told.append((total.jobs, total.images, "due"))
+
     def on_start(job: Job) -> None:
         told.append(job.custom_id)
 
@@ -64,11 +67,12 @@ async def test_a_session_of_the_caller_stays_open(tmp_path: Path) -> None:
                 tmp_path,
                 session=session,
                 on_begin=on_begin,
+                on_due=on_due,
                 on_start=on_start,
                 on_record=on_record,
             )
         await session.generate("the session is open")
-    assert told == [(1, 2), "a", ("a", True), (1, 2), ("a", False)]
+    assert told == [(1, 2), (1, 2, "due"), "a", ("a", True), (1, 2), ("a", False), (0, 0, "due")]
 
 
 async def test_the_rules_of_the_model_come_first(tmp_path: Path) -> None:

@@ -206,3 +206,16 @@ def test_the_last_requests_wait_for_nothing() -> None:
     state = look(progress, 1.0, attrs.evolve(IDLE, limit=5.0, adopted=5.0))
     assert (state.why, state.limit, state.limit_is_named) == (None, 5.0, True)
     assert not look(progress, 1.0, OFF).limit_is_named
+
+
+def test_a_run_may_have_less_to_do_than_is_left() -> None:
+    """A sample, or what failed before: the rest of the input does not count as waiting."""
+    progress = begun(jobs=1000, images=2000, concurrency=1)
+    progress.end(record("old", 2), 0.0, is_new=False)
+    progress.due(Total(4, 8))
+    progress.start(job("a", 2), 0.0)
+    progress.end(record("a", 2), 10.0)
+    progress.start(job("b", 2), 10.0)
+    state = look(progress, 10.0)
+    assert (state.images, state.total, state.waiting) == (4, 2000, 2)
+    assert state.left == pytest.approx(3 * 10 - 5 + 10)

@@ -12,13 +12,14 @@ import tempfile
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from imagesdk.batch.jobs import read_jobs
-from imagesdk.batch.ledger import LEDGER
+from imagesdk.batch.ledger import LEDGER, Total
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
@@ -153,6 +154,21 @@ async def test_a_request_is_told_when_it_is_sent(tmp_path: Path) -> None:
             on_start=lambda job: told.append(job.custom_id),
         )
     assert told == ["a"]
+
+
+async def test_what_is_due_is_told(tmp_path: Path) -> None:
+    """All that is not done, what failed, or a sample of it: with the images that it asks for."""
+    told: list[Total] = []
+    options: dict[str, Any] = {"concurrency": 1, "on_due": told.append}
+    jobs = jobs_of(*({"id": name, "prompt": name, "n": 2} for name in "abcd"))
+    answers = [refusal(500, "no"), *(image_answer(png(), png()) for _ in range(2))]
+    async with scripted(ScriptedTransport(answers)) as session:
+        worker = Worker(session, tmp_path)
+        await run_jobs(worker, jobs, tmp_path, sample=2, **options)
+        await run_jobs(worker, None, tmp_path, only=["failed"], **options)
+        with pytest.raises(AssertionError, match="no answer left"):
+            await run_jobs(worker, jobs, tmp_path, **options)
+    assert told == [Total(2, 4), Total(1, 2), Total(2, 4)]
 
 
 async def test_concurrency_of_zero_is_refused(tmp_path: Path) -> None:

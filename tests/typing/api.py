@@ -429,6 +429,7 @@ async def batches(images: ImageSession) -> None:
             max_failure_rate=0.2,
             deadline=3600,
             stop=stop,
+            on_due=lambda total: print(total.jobs, total.images),  # noqa: T201
             on_record=tell,
         )
     engine: Engine = Worker(images, Path("out"))
