@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import attrs
 import msgspec
@@ -125,9 +126,11 @@ class Api:
         safe: bool,
     ) -> T:
         await self.enter()
+        query = urlencode(self.endpoint.profile.query)
+        joined = f"{path}{'&' if '?' in path else '?'}{query}" if query else path
         request = WireRequest(
             method=method,
-            path=f"{self.endpoint.base_url}/{path}",
+            path=f"{self.endpoint.base_url}/{joined}",
             headers={"Accept": "application/json", **self.headers(), **headers},
             body=body,
         )

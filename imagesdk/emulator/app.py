@@ -87,7 +87,8 @@ class ImagesApp:
             api_key = authenticate(request)
             body = await read_body(request, self.max_body_bytes)
             content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-            job = await asyncio.to_thread(read_job, endpoint, content_type, body)
+            find = self.batches.find_image
+            job = await asyncio.to_thread(read_job, endpoint, content_type, body, find)
             record = request[RECORD]
             record.params, record.files = job.params, job.files
             await self.exchange.begin(request)

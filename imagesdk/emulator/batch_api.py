@@ -135,6 +135,10 @@ class BatchApi:
         self._batches.clear()
         self._files.clear()
 
+    def find_image(self, file_id: str) -> UploadedFile | None:
+        """Return a file as an image that is edited, None if there is none of that id; blocks."""
+        return self._files.read_image(file_id)
+
     async def aclose(self) -> None:
         """End all batches, and remove all files."""
         await self._runner.aclose()
@@ -162,9 +166,7 @@ class BatchApi:
         if isinstance(lifetime, Refusal):
             return lifetime
         (file,) = form.files
-        stored = await asyncio.to_thread(
-            self._files.put, file.data, file.filename, params["purpose"], lifetime
-        )
+        stored = await asyncio.to_thread(self._files.put, file, params["purpose"], lifetime)
         return stored.describe()
 
     async def list_files(self, query: Query) -> Answer:

@@ -280,7 +280,11 @@ class BatchRunner:
         if failing is not None:
             return attrs.evolve(server_error(), status=failing)
         job = await asyncio.to_thread(
-            read_job, BATCH_ENDPOINTS[batch.endpoint], "application/json", line.body
+            read_job,
+            BATCH_ENDPOINTS[batch.endpoint],
+            "application/json",
+            line.body,
+            self.files.read_image,
         )
         if job.refusal is not None:
             return job.refusal

@@ -11,10 +11,13 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from imagesdk.emulator.forms import UploadedFile
 
 __all__ = ("PURPOSES", "FileStore", "StoredFile")
 
@@ -36,6 +39,7 @@ class StoredFile:
         created_at: Epoch time in seconds.
         expires_at: Epoch time in seconds, None for never.
         path: Where its bytes are.
+        content_type: Type that was declared.
     """
 
     id: str
@@ -45,6 +49,7 @@ class StoredFile:
     created_at: int
     expires_at: int | None
     path: Path
+    content_type: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return the file object of the API."""
@@ -80,7 +85,12 @@ class FileStore:
         return Path(self._folder.name, secrets.token_hex(16))
 
     def add(
-        self, path: Path, filename: str, purpose: str, lifetime: int | None = None
+        self,
+        path: Path,
+        filename: str,
+        purpose: str,
+        lifetime: int | None = None,
+        content_type: str = "",
     ) -> StoredFile:
         """Take what is at *path* in.
 
@@ -89,6 +99,7 @@ class FileStore:
             filename: What it is called.
             purpose: What it is for.
             lifetime: Seconds, None for what its purpose says.
+            content_type: Type that was declared.
         """
         now = int(self._clock())
         lifetime = _LIFETIMES.get(purpose) if lifetime is None else lifetime
@@ -100,17 +111,29 @@ class FileStore:
             created_at=now,
             expires_at=None if lifetime is None else now + lifetime,
             path=path,
+            content_type=content_type,
         )
         self._files[file.id] = file
         return file
 
-    def put(
-        self, data: bytes, filename: str, purpose: str, lifetime: int | None = None
-    ) -> StoredFile:
-        """Store *data*; see `add`."""
+    def put(self, file: UploadedFile, purpose: str, lifetime: int | None = None) -> StoredFile:
+        """Store an upload; see `add`."""
         path = self.new_path()
-        path.write_bytes(data)
-        return self.add(path, filename, purpose, lifetime)
+        path.write_bytes(file.data)
+        return self.add(path, file.filename, purpose, lifetime, file.content_type)
+
+    def read_image(self, file_id: str) -> UploadedFile | None:
+        """Return a file as an image that is edited; blocks."""
+        file = self.get(file_id)
+        if file is None:
+            return None
+        declared, guessed = file.content_type, guess_type(file.filename)[0]
+        return UploadedFile(
+            field="image",
+            filename=file.filename,
+            content_type=declared if declared.startswith("image/") else guessed or declared,
+            data=file.path.read_bytes(),
+        )
 
     def get(self, file_id: str) -> StoredFile | None:
         """Return a file, None if there is none of that id, or no longer."""

@@ -11,9 +11,9 @@ import binascii
 import re
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import msgspec
@@ -30,7 +30,16 @@ from imagesdk.emulator.refusals import (
     string_too_long,
 )
 
-__all__ = ("Form", "UploadedFile", "media_type", "parse_json", "parse_multipart", "read_references")
+__all__ = (
+    "FindFile",
+    "Form",
+    "UploadedFile",
+    "media_type",
+    "no_files",
+    "parse_json",
+    "parse_multipart",
+    "read_references",
+)
 
 # Not in the documents: far above 16 images and all parameters.
 _MAX_PARTS = 256
@@ -167,10 +176,24 @@ def _without_duplicates(form: Form) -> Form | Refusal:
     return form
 
 
-def read_references(params: Mapping[str, Any]) -> tuple[UploadedFile, ...] | Refusal:
-    """Return the files that ``images`` and ``mask`` of a JSON edit carry, or refuse them.
+FindFile: TypeAlias = Callable[[str], UploadedFile | None]
+"""Returns the file of an id, None if there is none."""
 
-    The emulator reaches for no network: only data URLs carry a file.
+
+def no_files(_file_id: str) -> None:
+    """Find no file."""
+
+
+def read_references(
+    params: Mapping[str, Any], find_file: FindFile = no_files
+) -> tuple[UploadedFile, ...] | Refusal:
+    """Return the files that ``images`` and ``mask`` of a JSON edit carry or name, or refuse them.
+
+    The emulator reaches for no network: of URLs only data URLs carry a file.
+
+    Args:
+        params: The body.
+        find_file: Looks in the server's own files.
     """
     images = params["images"]
     if not images:
@@ -180,7 +203,7 @@ def read_references(params: Mapping[str, Any]) -> tuple[UploadedFile, ...] | Ref
     sources = [("image", f"images[{index}]", image) for index, image in enumerate(images)]
     if params.get("mask") is not None:
         sources.append(("mask", "mask", params["mask"]))
-    return _collect([_read_reference(*source) for source in sources])
+    return _collect([_read_reference(*source, find_file) for source in sources])
 
 
 def _collect(results: Sequence[UploadedFile | Refusal]) -> tuple[UploadedFile, ...] | Refusal:
@@ -193,8 +216,10 @@ def _collect(results: Sequence[UploadedFile | Refusal]) -> tuple[UploadedFile, .
     return tuple(files)
 
 
-def _read_reference(role: str, param: str, reference: object) -> UploadedFile | Refusal:
-    """Return the file behind ``{"image_url": ...}``, or refuse the reference."""
+def _read_reference(
+    role: str, param: str, reference: object, find_file: FindFile
+) -> UploadedFile | Refusal:
+    """Return the file behind ``{"image_url": ...}`` or ``{"file_id": ...}``, or refuse the reference."""
     if not isinstance(reference, dict):
         return invalid_type(param, "an object", reference)
     if len(reference) != 1 or not reference.keys() <= {"image_url", "file_id"}:
@@ -202,9 +227,12 @@ def _read_reference(role: str, param: str, reference: object) -> UploadedFile | 
             param, f"Invalid '{param}': give exactly one of 'image_url' and 'file_id'."
         )
     if "file_id" in reference:
-        return invalid_image(
-            param, "The file does not exist: the emulator keeps no files.", "image_file_not_found"
-        )
+        file_id = reference["file_id"]
+        found = find_file(file_id) if isinstance(file_id, str) else None
+        if found is None:
+            what = "The file does not exist."
+            return invalid_image(param, what, "image_file_not_found")
+        return attrs.evolve(found, field=role)
     return _read_url(role, f"{param}.image_url", reference["image_url"])
 
 

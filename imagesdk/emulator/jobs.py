@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 
 from imagesdk.emulator.forms import (
+    FindFile,
     UploadedFile,
     media_type,
+    no_files,
     parse_json,
     parse_multipart,
     read_references,
@@ -85,24 +87,27 @@ class Job:
         return default if value is None else value
 
 
-def read_job(endpoint: Endpoint, content_type: str, body: bytes) -> Job:
+def read_job(
+    endpoint: Endpoint, content_type: str, body: bytes, find_file: FindFile = no_files
+) -> Job:
     """Read a body; whatever is wrong with it becomes the refusal of the job.
 
     Args:
         endpoint: Route of the request: GENERATION, EDIT or VARIATION.
         content_type: The whole Content-Type header, empty if there was none.
         body: The whole body.
+        find_file: Looks in the server's own files.
     """
     kind = media_type(content_type)
     if kind not in _BODIES[endpoint]:
         expected = " or ".join(f"'{accepted}'" for accepted in _BODIES[endpoint])
         return Job(endpoint=endpoint, refusal=unsupported_content_type(content_type, expected))
     if kind == _JSON:
-        return _read_json(endpoint, body)
+        return _read_json(endpoint, body, find_file)
     return _read_multipart(endpoint, content_type, body)
 
 
-def _read_json(endpoint: Endpoint, body: bytes) -> Job:
+def _read_json(endpoint: Endpoint, body: bytes, find_file: FindFile) -> Job:
     """Read a JSON body."""
     if endpoint is Endpoint.EDIT:
         endpoint = Endpoint.EDIT_JSON
@@ -112,7 +117,7 @@ def _read_json(endpoint: Endpoint, body: bytes) -> Job:
     job = _with_model(Job(endpoint=endpoint, params=params), params.get("model"))
     if job.refusal is not None or endpoint is not Endpoint.EDIT_JSON:
         return job
-    files = read_references(params)
+    files = read_references(params, find_file)
     if isinstance(files, Refusal):
         return attrs.evolve(job, refusal=files)
     return attrs.evolve(job, files=files)

@@ -270,7 +270,7 @@ def _schemas() -> Schema:
     )
     return {
         "ErrorResponse": _object({"error": error}),
-        "ImageReference": _object({"image_url": _TEXT}),
+        "ImageReference": {"oneOf": [_object({"image_url": _TEXT}), _object({"file_id": _TEXT})]},
         "ImagesResponse": _object(
             {"created": _MOMENT, "data": {"type": "array", "items": image, "minItems": 1}},
             background=_TEXT,

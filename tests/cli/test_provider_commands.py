@@ -32,8 +32,11 @@ def test_a_file_is_submitted_and_fetched(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert f"2 requests in 1 batch; next: imagesdk batch fetch {out}" in printed.err
+    assert main(["batch", "status", str(out)]) == 0
+    assert "batch_" in capsys.readouterr().err
     assert main(["batch", "fetch", str(out), "--wait", "--every", "0.05"]) == 0
     printed = capsys.readouterr()
+    assert (out / "index.html").is_file()
     for name in ("a-1.png", "a-2.png", "b-1.png"):
         assert (out / name).is_file()
         assert name in printed.out
@@ -50,9 +53,13 @@ def test_what_failed_is_told(
     path, out = prompts(line("a", prompt="[blocked]")), tmp_path / "out"
     assert main(["batch", "submit", str(path), "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "validating"
-    assert main(["batch", "fetch", str(out), "--wait", "--every", "0.05", "--json"]) == 3
+    assert (
+        main(["batch", "fetch", str(out), "--wait", "--every", "0.05", "--json", "--no-gallery"])
+        == 3
+    )
     printed = capsys.readouterr()
     assert json.loads(printed.out)["status"] == "rejected"
+    assert not (out / "index.html").exists()
     assert "1 failed (what can be done again is" in printed.err
     assert main(["batch", "submit", str(path), "--out", str(out)]) == 0
     assert "1 were rejected before" in capsys.readouterr().err

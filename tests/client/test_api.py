@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from imagesdk.client.api import Api, FreeCall
@@ -19,6 +20,7 @@ from imagesdk.errors import (
     ResponseInterruptedError,
     ServerError,
 )
+from imagesdk.models.servers import profile_for_host
 from imagesdk.protocol.encode import BytesBody
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, virtual_time
 from imagesdk.transport.base import Reply, read_all
@@ -132,6 +134,26 @@ def test_an_answer_that_is_no_object_is_an_error(body: bytes) -> None:
     found, _ = ask([ScriptedAnswer(body)])
     assert isinstance(found, ProtocolError)
     assert found.body == body
+
+
+async def test_a_query_of_the_server_goes_with_every_request() -> None:
+    """What a profile puts into the query stands beside what is asked for."""
+    transport = ScriptedTransport([OK, OK])
+
+    async def enter() -> None:
+        """Nothing is to be done."""
+
+    server = attrs.evolve(profile_for_host("127.0.0.1"), query={"api-version": "1"})
+    endpoint = read_endpoint(
+        api_key="k", base_url="http://server/v1", organization=None, project=None, server=server
+    )
+    api = Api(transport=transport, endpoint=endpoint, enter=enter, headers=dict)
+    await api.ask("GET", "batches")
+    await api.ask("GET", "batches?limit=2")
+    assert [sent.url.partition("/v1/")[2] for sent in transport.requests] == [
+        "batches?api-version=1",
+        "batches?limit=2&api-version=1",
+    ]
 
 
 def test_the_key_comes_out_of_nothing() -> None:

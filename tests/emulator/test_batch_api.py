@@ -10,6 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from imagesdk.emulator.server import EmulatorServer
+from tests.emulator.conftest import Encode
 
 BATCH = {
     "input_file_id": "file-1",
@@ -224,3 +225,17 @@ async def test_every_route_needs_a_key(server: EmulatorServer) -> None:
         for path in ("files", "batches", "files/x/content"):
             async with session.get(f"{server.base_url}/{path}") as response:
                 assert response.status == 401
+
+
+async def test_a_file_is_edited_by_its_id(
+    server: EmulatorServer, http: aiohttp.ClientSession, picture: Encode
+) -> None:
+    """A JSON edit takes a file that was uploaded, and refuses one that was not."""
+    async with AsyncOpenAI(base_url=server.base_url, api_key="sk-test-1") as client:
+        file = await client.files.create(file=("a.png", picture()), purpose="vision")
+    body = {"model": "gpt-image-1", "prompt": "a", "images": [{"file_id": file.id}]}
+    async with http.post("v1/images/edits", json=body) as response:
+        assert response.status == 200
+    body["images"] = [{"file_id": "file-none"}]
+    async with http.post("v1/images/edits", json=body) as response:
+        assert await refused(response) == (400, "images[0]", "image_file_not_found")
