@@ -36,6 +36,7 @@ there was no answer. Errors pickle, carry no API key, and hold at most 64 KiB of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -73,6 +74,9 @@ __all__ = (
     "TransportError",
 )
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BREAK = re.compile(r"[\t-\r\x85\u2028\u2029]+ *")
+
 Phase = Literal["connect", "send", "receive"]
 
 
@@ -100,6 +104,12 @@ class Attempt:
     may_be_billed: bool = False
 
 
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text) is None:
+        return text
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", _BREAK.sub(" ", text))
+
+
 def _rebuild(
     cls: type[ImageSDKError], fields: dict[str, Any], state: dict[str, Any]
 ) -> ImageSDKError:
@@ -114,7 +124,8 @@ class ImageSDKError(Exception):
     """Base class of all errors of this package.
 
     Attributes:
-        message: What was wrong, the value, the limit and the next step.
+        message: What was wrong, the value, the limit and the next step. One line without control
+            characters, whatever a server said: it is safe on a terminal and in a log.
         status: HTTP status of the server's answer, None when there was none.
         error: The server's error object as it was sent, with the API key blotted out; None without one.
         request_id: The server's ``x-request-id``: quote it when you ask the server's support.
@@ -132,6 +143,7 @@ class ImageSDKError(Exception):
     retry_after: float | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
+        self.message: str = _one_line(self.message)
         self.args: tuple[Any, ...] = (self.message,)
 
     def __str__(self) -> str:

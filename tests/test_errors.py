@@ -243,6 +243,24 @@ def test_errors_compare_by_identity() -> None:
     assert len({one, other, one}) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("one line", "one line"),
+        ("first\r\n  second\tthird\n\n", "first second third "),
+        ("\x1b[31mred\x1b]0;title\x07\x9b2J", "�[31mred�]0;title��2J"),
+        ("a\u2028b\0", "a b�"),
+        ("naïve ネコ 🦊", "naïve ネコ 🦊"),
+    ],
+)
+def test_a_message_is_one_line(said: str, message: str) -> None:
+    """Whatever a server says moves no cursor, writes no second line into a log, and is readable."""
+    error = ImageSDKError(said)
+    assert str(error) == error.message == message
+    assert error.args == (message,)
+    assert str(pickle.loads(pickle.dumps(error))) == message  # noqa: S301
+
+
 def test_the_cause_stays_chained() -> None:
     """An error that is raised from another one keeps it as its cause."""
     cause = TransportError("reset", phase="receive")

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from imagesdk.cli import EXIT_CODES, batch_commands, doctor, gallery_command, serve
 from imagesdk.cli.sessions import open_session
@@ -128,8 +129,13 @@ async def _one(arguments: argparse.Namespace) -> int:
     else:
         for image in result.data:
             if image.path is not None or image.url is not None:  # the report says why it is no file
-                print(image.url if image.path is None else _line(image))
+                print(_shown(image.url) if image.path is None else _line(image))
     return code
+
+
+def _shown(url: str | None) -> str:
+    """Return a URL without what would move the cursor of a terminal: a server wrote it."""
+    return "".join(c if c.isprintable() else quote(c) for c in url or "")
 
 
 def _line(image: Image) -> str:
