@@ -421,8 +421,10 @@ async def test_source_that_fails_after_an_attempt_that_may_be_billed(tmp_path: P
     path.write_bytes(bytes(MB))
 
     async def lost_and_gone(upload: Upload) -> None:
-        await asyncio.to_thread(path.unlink)
-        await lost(upload)
+        await upload.read_head()
+        await upload.read()
+        await asyncio.to_thread(path.unlink)  # not before: each attempt opens the file
+        upload.writer.transport.abort()
 
     async with served(lost_and_gone) as (_, images):
         with pytest.raises(InvalidImageError, match="can no longer be opened") as caught:
