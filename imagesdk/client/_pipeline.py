@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from imagesdk.client._deadlines import Deadlines
 from imagesdk.client.config import origin_of
 from imagesdk.client.receiving import NewSink, receive_answer
 from imagesdk.errors import (
@@ -172,15 +173,12 @@ class Pipeline:
     on_event: Callable[[Event], None] | None
     list_key: str = "data"
     closed: bool = attrs.field(default=False, init=False)
-    _deadlines: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+    _deadlines: Deadlines = attrs.field(factory=Deadlines, init=False)
 
     def close(self) -> None:
         """Send nothing any more, and end the calls that wait or run."""
         self.closed = True
-        now = asyncio.get_running_loop().time()
-        for deadline in self._deadlines:
-            if not deadline.expired():
-                deadline.reschedule(now)
+        self._deadlines.expire_all()
 
     async def run(self, call: Call) -> Answer:
         """Return the answer to *call*.
@@ -204,11 +202,12 @@ class Pipeline:
             on_queued=on_queued,
         )
         # Until its first admission a call is bounded by max_wait, from then on by timeout.
-        deadline = asyncio.timeout(None if call.max_wait is None else call.max_wait + _PACE)
-        self._deadlines.add(deadline)
+        deadline = asyncio.timeout(None)
         call.timeouts.append(deadline)
         try:
             async with deadline:
+                wait = None if call.max_wait is None else call.max_wait + _PACE
+                self._deadlines.set(deadline, wait)
                 outcome: Answer | ImageSDKError
                 try:
                     outcome = await self._attempt(call, ticket, deadline)
@@ -242,7 +241,7 @@ class Pipeline:
                 self._emit_done(call, answer)
             return answer
         finally:
-            self._deadlines.discard(deadline)
+            self._deadlines.drop(deadline)
         self._emit_failed(call, raised)
         raise raised
 
@@ -257,8 +256,7 @@ class Pipeline:
             now = loop.time()
             if call.admitted_at is None:
                 call.admitted_at = now
-                if call.timeout is not None or call.max_wait is not None:
-                    deadline.reschedule(None if call.timeout is None else now + call.timeout)
+                self._deadlines.set(deadline, call.timeout)
             call.waited += now - queued_at
             if self.on_event is not None:
                 self._emit(call, Admitted, waited=now - queued_at, attempt=len(call.attempts) + 1)
