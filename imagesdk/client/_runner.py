@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -34,9 +34,10 @@ from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import CompletedImage, Deliver
 from imagesdk.errors import ConfigurationError, ImageSDKError, InvalidImageError, NotFoundError
 from imagesdk.limiters.base import CallTooLarge
+from imagesdk.models.checks import check_prompt
 from imagesdk.models.families import ModelFamily
 from imagesdk.models.profiles import ServerProfile, family_of, limit_group
-from imagesdk.models.requests import ImageRequest, StreamOptions, file_fields
+from imagesdk.models.requests import ImageRequest, StreamOptions, file_fields, shape_of
 from imagesdk.models.servers import why_not_found
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.encode import InputFile
@@ -46,6 +47,8 @@ __all__ = ("MAX_BYTES_AN_IMAGE", "Runner")
 
 MAX_BYTES_AN_IMAGE = 64 * 1024 * 1024
 _BODY_BYTES_AN_IMAGE = MAX_BYTES_AN_IMAGE * 4 // 3  # in base64
+_MOST_RIGHT = 256
+"""Shapes of requests that are remembered because they broke no rule."""
 _BODY_OVERHEAD_BYTES = 2 * 1024 * 1024
 
 
@@ -88,10 +91,7 @@ class Runner:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
     _calls: int = attrs.field(default=0, init=False)
-    _family: ModelFamily = attrs.field(init=False)  # of requests that name no model
-
-    def __attrs_post_init__(self) -> None:
-        self._family = family_of(self.model, self.profile)
+    _right: dict[Hashable, ModelFamily] = attrs.field(factory=dict, init=False)
 
     async def enter_loop(self) -> None:
         """Bind the session to the running loop at its first use.
@@ -231,7 +231,11 @@ class Runner:
         ready = self.own_headers and not self.pipeline.closed
         if not ready or self._loop is not asyncio.get_running_loop():
             await self.enter_loop()
-        request, family = self.with_model(request)
+        if request.model is None and self.model is not None:
+            request = attrs.evolve(request, model=self.model)
+        shape = shape_of(request) if stream is None else None
+        known = None if shape is None else self._right.get(shape)
+        family = known or self._family_of(request)
         scope = self.scope(request.model)
         most = min(family.max_n, self.pipeline.limiter.max_cost(scope) or family.max_n)
         inputs = await resolve_inputs(request, self.profile) if file_fields(type(request)) else []
@@ -246,10 +250,17 @@ class Runner:
                 value=request.n,
                 limit=most,
             )
-        problems = find_problems(
-            request, parts, family, inputs, profile=self.profile, stream=stream
-        )
+        if known is None:
+            problems = find_problems(
+                request, parts, family, inputs, profile=self.profile, stream=stream
+            )
+        else:  # one like it broke no rule
+            problems = check_prompt(request, family)
         judge(self.validate, inputs, problems)
+        if shape is not None and known is None and not problems:
+            if len(self._right) >= _MOST_RIGHT:
+                self._right.clear()
+            self._right[shape] = family
         return _Prepared(
             request=request,
             parts=parts,
@@ -283,14 +294,13 @@ class Runner:
             InvalidRequestError: The server has no such endpoint.
             ConfigurationError: The server needs a model, and there is none.
         """
-        if request.model is None:
-            if self.model is not None:
-                request = attrs.evolve(request, model=self.model)
-            family = self._family
-        else:
-            family = family_of(request.model, self.profile)
+        if request.model is None and self.model is not None:
+            request = attrs.evolve(request, model=self.model)
+        return request, self._family_of(request)
+
+    def _family_of(self, request: ImageRequest) -> ModelFamily:
         check_endpoint(request, self.endpoint)
-        return request, family
+        return family_of(request.model, self.profile)
 
     def _call(
         self,

@@ -114,7 +114,8 @@ async def _feed(
         if decoder.size_bytes + len(piece) > limit_bytes:
             raise too_large(reply, limit_bytes)
         for start in range(0, len(piece), PIECE_BYTES):
-            kept_since = await give_way(kept_since, now=start > 0)
+            if decoder.size_bytes:  # the first piece is not the one that keeps the loop
+                kept_since = await give_way(kept_since, now=start > 0)
             decoder.feed(piece[start : start + PIECE_BYTES])
             if files:
                 await write_files(files)

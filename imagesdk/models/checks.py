@@ -32,7 +32,15 @@ from imagesdk.models.requests import (
     body_fields,
 )
 
-__all__ = ("Problem", "check", "check_inputs", "check_stream", "check_total", "problem")
+__all__ = (
+    "Problem",
+    "check",
+    "check_inputs",
+    "check_prompt",
+    "check_stream",
+    "check_total",
+    "problem",
+)
 
 _SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -72,6 +80,12 @@ def check_total(n: object) -> list[Problem]:
     return [problem("n", n, "a whole number from 1 up", "ask for at least one image")]
 
 
+def check_prompt(request: ImageRequest, family: ModelFamily) -> list[Problem]:
+    """Return what is wrong with the prompt: all that is new in a request like one that broke no rule."""
+    found = None if isinstance(request, VariationRequest) else _check_prompt(request.prompt, family)
+    return [] if found is None else [found]
+
+
 def check(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
     """Return the rules that *request* breaks, in the order of its fields; empty if it may be sent.
 
@@ -91,8 +105,7 @@ def _check_fields(request: ImageRequest, family: ModelFamily) -> list[Problem]:
     found: list[Problem | None] = []
     if not isinstance(fields.get("model", ""), str):
         found.append(problem("model", request.model, "a string", "the name of a model, or None"))
-    if not isinstance(request, VariationRequest):
-        found.append(_check_prompt(request.prompt, family))
+    found += check_prompt(request, family)
     fields.pop("prompt", None)
     if family.params is not None and request.endpoint not in family.params:
         allowed = f"a model that serves {request.endpoint}"

@@ -7,7 +7,7 @@ default applies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -43,6 +43,7 @@ __all__ = (
     "VariationRequest",
     "body_fields",
     "file_fields",
+    "shape_of",
 )
 
 Endpoint: TypeAlias = Literal["generations", "edits", "variations"]
@@ -272,6 +273,9 @@ _BODY_FIELDS = {
     for endpoint, names in _NAMES.items()
     for body_names in [tuple(name for name in names if name not in _NOT_IN_BODY)]
 }
+_SHAPE = attrgetter(
+    *({*_BODY_FIELDS["generations"][0]} - {"prompt", "svg", "user", "safety_identifier"})
+)
 _FILE_NAMES = {
     endpoint: tuple(name for name in _FILES if name in names) for endpoint, names in _NAMES.items()
 }
@@ -282,6 +286,22 @@ def body_fields(request: ImageRequest) -> dict[str, Any]:
     names, values_of = _BODY_FIELDS[request.endpoint]
     values = values_of(request)
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def shape_of(request: ImageRequest) -> Hashable | None:
+    """Return what is the same for two requests that differ in their prompts and end users alone.
+
+    None if that is not told: for requests with files, or with fields that are no plain values.
+    """
+    if not isinstance(request, GenerateRequest) or request.svg or request.extra_body:
+        return None
+    values = _SHAPE(request)
+    try:
+        hash(values)
+    except TypeError:
+        return None
+    types = tuple(map(type, values))  # True == 1, and is no number of images
+    return values, types, type(request.user), type(request.safety_identifier)
 
 
 def file_fields(kind: type[ImageRequest]) -> tuple[str, ...]:

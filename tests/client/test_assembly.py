@@ -236,6 +236,35 @@ def test_bug_in_a_part() -> None:
 # Validation -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"prompt": "a" * 1001},
+        {"prompt": ""},
+        {"n": True},
+        {"n": 1.0},
+        {"size": "1x1"},
+        {"size": ["256x256"]},
+        {"extra_body": {"n": 1}},
+    ],
+    ids=lambda call: next(iter(call)),
+)
+def test_request_like_one_that_was_right_is_checked_where_it_differs(call: dict[str, Any]) -> None:
+    """That a request was right tells nothing of the prompt and of the fields of the next."""
+    transport = ScriptedTransport(lambda _: ScriptedAnswer(body=images_of("a")))
+
+    async def main() -> None:
+        async with session(transport) as images:
+            right: dict[str, Any] = {"prompt": "a fox", "n": 1, "size": "256x256"}
+            await images.generate(**right)
+            await images.generate(**right)
+            with pytest.raises(InvalidRequestError):
+                await images.generate(**right | call)
+
+    run(main)
+    assert len(transport.requests) == 2
+
+
 def test_validate_error() -> None:
     """Nothing is sent if a rule is broken; every broken rule is told."""
     error, transport = generate([], n=0, size="7x7", quality="hd")

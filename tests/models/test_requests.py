@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -15,6 +16,7 @@ from imagesdk.models.requests import (
     VariationRequest,
     body_fields,
     file_fields,
+    shape_of,
 )
 
 PNG = b"\x89PNG secret pixels"
@@ -119,3 +121,49 @@ def test_image_infos_are_values() -> None:
     assert info == attrs.evolve(info)
     assert info != attrs.evolve(info, has_alpha=False)
     assert (InputInfos().images, InputInfos().mask, InputInfos().markup) == ((), None, None)
+
+
+def shapes(*requests: ImageRequest) -> set[object]:
+    """Return the different shapes among *requests*."""
+    return {shape_of(request) for request in requests}
+
+
+def test_shape_leaves_prompt_and_end_user_out() -> None:
+    """Requests that differ in their prompts and users alone have one shape."""
+    one = GenerateRequest("a fox", model="m", n=2, user="ann")
+    assert shapes(one, GenerateRequest("an otter", model="m", n=2, user="bob")) == {shape_of(one)}
+    assert None not in shapes(one)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"n": True}, id="a bool that equals the number"),
+        pytest.param({"n": 1.0}, id="a float that equals the number"),
+        pytest.param({"n": 2}, id="another number"),
+        pytest.param({"model": "m"}, id="a model"),
+        pytest.param({"size": "auto"}, id="a size"),
+        pytest.param({"user": "ann"}, id="a user where there was none"),
+        pytest.param({"safety_identifier": "ann"}, id="an identifier where there was none"),
+    ],
+)
+def test_shape_tells_everything_else_apart(other: dict[str, Any]) -> None:
+    """Whatever else differs, type included, makes another shape."""
+    one: dict[str, Any] = {"n": 1}
+    assert (
+        len(shapes(GenerateRequest("a fox", **one), GenerateRequest("a fox", **one | other))) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(EditRequest(b"", "a fox"), id="images"),
+        pytest.param(GenerateRequest("a fox", svg={"model": "x"}), id="svg"),
+        pytest.param(GenerateRequest("a fox", extra_body={"seed": 1}), id="further fields"),
+        pytest.param(GenerateRequest("a fox", size=cast("str", ["x"])), id="no plain value"),
+    ],
+)
+def test_shape_is_not_told_of_what_is_no_plain_value(request_: ImageRequest) -> None:
+    """Requests with files or values of any kind have no shape."""
+    assert shape_of(request_) is None
