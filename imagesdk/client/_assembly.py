@@ -248,12 +248,18 @@ def find_problems(
     """Return the rules that a request breaks, before and after it is split."""
     total = check_total(request.n)
     part = attrs.evolve(parts[0], n=None) if total else parts[0]
+    infos = _infos(inputs) if inputs else _NO_INFOS
     here: Sequence[Problem] = ()
     if inputs or stream is not None or profile.gone or not profile.is_standard:
         images = sum([entry.file.field == "image" for entry in inputs])
-        here = check_server(part, profile, input_images=images, streamed=stream is not None)
+        here = check_server(
+            part,
+            profile,
+            input_images=images,
+            mask=infos.mask,
+            streamed=stream is not None,
+        )
     streamed = [] if stream is None or here else check_stream(part, stream, family)
-    infos = _infos(inputs) if inputs else _NO_INFOS
     return [*total, *here, *streamed, *check(part, family, infos)]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from imagesdk.models.checks import Problem, problem
 from imagesdk.models.profiles import ServerProfile, bare_name
-from imagesdk.models.requests import EditRequest, Endpoint, ImageRequest
+from imagesdk.models.requests import EditRequest, Endpoint, ImageInfo, ImageRequest
 
 __all__ = ("check_server", "not_served", "spell")
 
@@ -70,7 +70,12 @@ def not_served(endpoint: Endpoint, profile: ServerProfile) -> str:
 
 
 def check_server(
-    request: ImageRequest, profile: ServerProfile, *, input_images: int, streamed: bool
+    request: ImageRequest,
+    profile: ServerProfile,
+    *,
+    input_images: int,
+    mask: ImageInfo | None = None,
+    streamed: bool,
 ) -> list[Problem]:
     """Return what of *request* the server does not take, whatever its model.
 
@@ -78,9 +83,13 @@ def check_server(
         request: For an endpoint that the server has.
         profile: Of the server.
         input_images: How many images the request carries.
+        mask: Header of its mask.
         streamed: Whether its answer is to be streamed.
     """
-    return list(_check(request, profile, input_images, streamed=streamed))
+    found = list(_check(request, profile, input_images, streamed=streamed))
+    if isinstance(request, EditRequest):
+        found += _check_mask(request, profile, mask)
+    return found
 
 
 def _check(
@@ -103,12 +112,23 @@ def _check(
     if most is not None and input_images > most:
         limit = f"at most {most} image{'s' if most > 1 else ''}"
         yield problem("image", input_images, limit, f"a limit of {profile.name}")
-    if isinstance(request, EditRequest):
-        if request.mask is not None and profile.mask_field is None:
-            advice = f"{profile.name} takes no masks of this kind: see docs/servers.md"
-            yield problem("mask", "given", "left out", advice)
-        if request.markup is not None and profile.edit_body == "json":
-            yield problem("markup", "given", "left out", "it is sent in forms only")
+
+
+def _check_mask(
+    request: EditRequest, profile: ServerProfile, mask: ImageInfo | None
+) -> Iterator[Problem]:
+    if request.mask is not None and profile.mask_field is None:
+        advice = f"{profile.name} takes no masks of this kind: see docs/servers.md"
+        yield problem("mask", "given", "left out", advice)
+    elif mask is not None and mask.has_alpha and profile.mask_edits == "white":
+        yield problem(
+            "mask",
+            "an image with transparency",
+            "black and white",
+            f"{profile.name} edits where it is white, and does not look at transparency",
+        )
+    if request.markup is not None and profile.edit_body == "json":
+        yield problem("markup", "given", "left out", "it is sent in forms only")
 
 
 def _sizes(profile: ServerProfile) -> str:

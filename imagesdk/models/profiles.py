@@ -145,6 +145,7 @@ class ServerProfile:
         images_field: Field of several, None if there can be only one. In JSON a list, and so is that
             of one image if both names are the same.
         mask_field: Field of the mask, None if the server takes none of ours.
+        mask_edits: Where a mask lets the image be edited: where it is ``"transparent"``, or ``"white"``.
         url_key: In JSON: key of the object that holds an image's URL, None for the URL alone.
         list_key: Where the list of images is in an answer.
         streams: Endpoints whose answers can be streamed.
@@ -245,6 +246,9 @@ class ServerProfile:
     image_field: str = attrs.field(default="image", validator=_WORD)
     images_field: str | None = attrs.field(default="image[]", validator=_WORD_OR_NONE)
     mask_field: str | None = attrs.field(default="mask", validator=_WORD_OR_NONE)
+    mask_edits: Literal["transparent", "white"] = attrs.field(
+        default="transparent", validator=_one_of("transparent", "white")
+    )
     url_key: str | None = attrs.field(default="image_url", validator=_WORD_OR_NONE)
     list_key: str = attrs.field(default="data", validator=_WORD)
     streams: tuple[Endpoint, ...] = attrs.field(

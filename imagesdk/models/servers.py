@@ -20,9 +20,6 @@ _SERVES: dict[Endpoint, str] = {
     "edits": "images/edits",
 }
 _GENERATIONS: dict[Endpoint, str] = {"generations": "images/generations"}
-_NO_NAMED_STREAMS: tuple[Endpoint, ...] = ()
-_LOCAL_TIMEOUT = 3600.0
-"""Seconds: a server of one's own loads its model first, makes one image after the other and bills nothing."""
 
 # OpenAI ---------------------------------------------------------------------------------------
 # https://developers.openai.com/api/docs/deprecations (read 2026-11-26)
@@ -68,7 +65,7 @@ _AZURE = ServerProfile(
     key_variable="AZURE_OPENAI_API_KEY",
     requires_model=True,
     default_family=UNKNOWN,
-    not_found="on Azure model= is the name of your deployment, and base_url is like "
+    not_found="On Azure model= is the name of your deployment, and base_url is like "
     "https://RESOURCE.openai.azure.com/openai/v1 (for server='azure-deployments' without the /v1); "
     "edits need a GPT Image deployment",
     notes="base_url is `https://RESOURCE.openai.azure.com/openai/v1`, model= the deployment. A synchronous "
@@ -110,7 +107,7 @@ _XAI = ServerProfile(
     edit_body="json",
     images_field="images",
     url_key="url",
-    streams=_NO_NAMED_STREAMS,
+    streams=(),
     images_per_minute=300.0,  # of requests, which have one image or more
     notes="`resolution` (1k, 2k) goes into extra_body. A result that was blocked is a ModerationError.",
 )
@@ -118,89 +115,89 @@ _XAI = ServerProfile(
 # Servers of one's own -------------------------------------------------------------------------
 
 
-def _own(name: str, family_name: str) -> ModelFamily:
-    """Return the family of a server whose models are whatever its owner has put there."""
-    return ModelFamily(name=family_name, source=f"whatever model {name} was started with")
+def _models_of(name: str) -> ModelFamily:
+    """Return the family of a server whose models may be any, under any name."""
+    return ModelFamily(name=name, source=f"whatever models {name} has")
 
+
+# It loads its model first, makes one image after the other, and bills nothing.
+_OWN = ServerProfile(
+    name="a server of one's own",
+    paths=_SERVES,
+    family_by_name=False,
+    streams=(),
+    images_per_minute=None,
+    timeout=3600.0,
+)
+_HOSTED = attrs.evolve(_OWN, requires_model=True, images_per_minute=50.0, timeout=600.0)
 
 # github.com/mudler/LocalAI core/http/endpoints/openai/image.go and core/http/app.go at 82c191af (2026-08-22)
-_LOCALAI = ServerProfile(
+_LOCALAI = attrs.evolve(
+    _OWN,
     name="localai",
     source="https://github.com/mudler/LocalAI/blob/82c191af/core/http/endpoints/openai/image.go",
     base_url="http://127.0.0.1:8080/v1",
     paths=_GENERATIONS,
-    default_family=_own("LocalAI", "LocalAI"),
-    family_by_name=False,
+    default_family=_models_of("LocalAI"),
     response_formats={"url": "url", "b64_json": "b64_json"},
-    streams=_NO_NAMED_STREAMS,
-    images_per_minute=None,
-    timeout=_LOCAL_TIMEOUT,
     notes="A prompt is `wanted|not wanted`; a size that is none becomes 512x512. Images to start from go into "
     "extra_body as base64: `file`, `ref_images`. While a model loads it answers 503 with Retry-After.",
 )
 
 # github.com/leejet/stable-diffusion.cpp examples/server/routes_openai.cpp at 97d29908 (2026-08-19)
-_SD_CPP = ServerProfile(
+_SD_CPP = attrs.evolve(
+    _OWN,
     name="stable-diffusion.cpp",
     source="https://github.com/leejet/stable-diffusion.cpp/blob/97d29908/examples/server/routes_openai.cpp",
     base_url="http://127.0.0.1:1234/v1",
-    paths=_SERVES,
-    default_family=_own("the server", "stable-diffusion.cpp"),
-    family_by_name=False,
+    default_family=_models_of("stable-diffusion.cpp"),
     response_formats={"b64_json": None},
-    streams=_NO_NAMED_STREAMS,
-    images_per_minute=None,
-    timeout=_LOCAL_TIMEOUT,
+    mask_edits="white",
     notes="One request at a time. Steps, seed and so on stand in the prompt: "
     '`<sd_cpp_extra_args>{"seed": 7}</sd_cpp_extra_args>`.',
 )
 
 # github.com/sgl-project/sglang python/sglang/multimodal_gen/runtime/entrypoints/openai/image_api.py at
 # 0230ddc2; https://docs.sglang.io/diffusion/api/openai_api.html (read 2026-11-26)
-_SGLANG = ServerProfile(
+_SGLANG = attrs.evolve(
+    _OWN,
     name="sglang",
     source="https://docs.sglang.io/diffusion/api/openai_api.html",
     base_url="http://127.0.0.1:30000/v1",
-    paths=_SERVES,
-    default_family=_own("SGLang", "SGLang"),
-    family_by_name=False,
+    default_family=_models_of("SGLang"),
     response_formats={"url": "url", "b64_json": "b64_json"},
-    streams=_NO_NAMED_STREAMS,
-    images_per_minute=None,
-    timeout=_LOCAL_TIMEOUT,
+    mask_field=None,  # it takes one, and does not look at it
     notes="URLs are relative to the server, and need its `output_path`. `seed`, `negative_prompt`, "
     "`num_inference_steps` and so on go into extra_body.",
 )
 
 # github.com/vllm-project/vllm-omni docs/serving/image_edit_api.md and
 # vllm_omni/entrypoints/openai/protocol/images.py at 00a3619b
-_VLLM_OMNI = ServerProfile(
+_VLLM_OMNI = attrs.evolve(
+    _OWN,
     name="vllm-omni",
     source="https://github.com/vllm-project/vllm-omni/blob/00a3619b/docs/serving/image_edit_api.md",
     base_url="http://127.0.0.1:8000/v1",
-    paths=_SERVES,
-    default_family=_own("vLLM-Omni", "vLLM-Omni"),
-    family_by_name=False,
+    default_family=_models_of("vLLM-Omni"),
     response_formats={"b64_json": "b64_json", "file": "file"},
     images_field="image",
     mask_field=None,  # mask_image is a URL, and white, not transparent, is what is edited
     streams=("edits",),
     stream_events="answers",
-    images_per_minute=None,
-    timeout=_LOCAL_TIMEOUT,
     notes='`response_format="file"` brings the image itself, several as a zip. Masks are white where to edit, '
     "and go into extra_body as a URL: `mask_image`. Only pipelines of several stages stream.",
 )
 
 # github.com/xorbitsai/inference xinference/api/restful_api.py, xinference/model/image/utils.py and
 # xinference/api/schemas/requests.py at 7ecec16b (2026-08-23)
-_XINFERENCE = ServerProfile(
+_XINFERENCE = attrs.evolve(
+    _OWN,
     name="xinference",
     source="https://github.com/xorbitsai/inference/blob/7ecec16b/xinference/api/restful_api.py",
     base_url="http://127.0.0.1:9997/v1",
+    paths={**_SERVES, "variations": "images/variations"},
     requires_model=True,
-    default_family=_own("Xinference", "Xinference"),
-    family_by_name=False,
+    default_family=_models_of("Xinference"),
     # Its "url" is a path on the server's disk, and is what it sends unless it is told otherwise.
     response_formats={"b64_json": "b64_json"},
     defaults={
@@ -209,10 +206,9 @@ _XINFERENCE = ServerProfile(
         # The pipelines behind it refuse to run without a prompt, and a form drops an empty one.
         "variations": {"response_format": "b64_json", "prompt": " "},
     },
+    mask_edits="white",
     streams=("edits",),
     stream_events="answers",
-    images_per_minute=None,
-    timeout=_LOCAL_TIMEOUT,
     notes="Images without transparency are JPEG. Variations are steered by a prompt: "
     '`extra_body={"prompt": …}`, a blank one by default. Further fields go into extra_body as `kwargs`, in JSON.',
 )
@@ -232,16 +228,15 @@ _LITELLM = ServerProfile(
 
 # github.com/togethercomputer/together-py src/together/types/image_generate_params.py at 07d05229;
 # https://docs.together.ai/reference/post_images-generations
-_TOGETHER = ServerProfile(
+_TOGETHER = attrs.evolve(
+    _HOSTED,
     name="together",
     source="https://docs.together.ai/reference/post_images-generations",
     hosts=("api.together.xyz", "api.together.ai"),
     base_url="https://api.together.xyz/v1",
     paths={"generations": "images/generations", "edits": "images/generations"},
     key_variable="TOGETHER_API_KEY",
-    requires_model=True,
-    default_family=_own("Together", "Together"),
-    family_by_name=False,
+    default_family=_models_of("Together"),
     max_n=4,
     size_style="width_height",
     response_formats={"url": "url", "b64_json": "base64"},
@@ -250,22 +245,20 @@ _TOGETHER = ServerProfile(
     images_field="reference_images",
     mask_field=None,
     url_key=None,
-    streams=_NO_NAMED_STREAMS,
     notes="Edits are generations with `image_url` or `reference_images`; no masks. Output is JPEG unless "
     "output_format says png. `steps`, `seed` and so on go into extra_body.",
 )
 
 # https://docs.siliconflow.cn/cn/api-reference/images/images-generations (read 2026-11-26)
-_SILICONFLOW = ServerProfile(
+_SILICONFLOW = attrs.evolve(
+    _HOSTED,
     name="siliconflow",
     source="https://docs.siliconflow.cn/cn/api-reference/images/images-generations",
     hosts=("api.siliconflow.cn", "api.siliconflow.com", "api.ap.siliconflow.com"),
     base_url="https://api.siliconflow.cn/v1",
     paths={"generations": "images/generations", "edits": "images/generations"},
     key_variable="SILICONFLOW_API_KEY",
-    requires_model=True,
-    default_family=_own("SiliconFlow", "SiliconFlow"),
-    family_by_name=False,
+    default_family=_models_of("SiliconFlow"),
     max_n=4,
     response_formats={"url": None},
     rename={"size": "image_size", "n": "batch_size"},
@@ -274,7 +267,6 @@ _SILICONFLOW = ServerProfile(
     mask_field=None,
     url_key=None,
     list_key="images",
-    streams=_NO_NAMED_STREAMS,
     notes="Edits are generations with `image`; more than one image goes into extra_body: `image2`, `image3`. "
     "Only Kolors takes n above 1.",
 )

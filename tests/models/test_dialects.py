@@ -9,6 +9,7 @@ from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import (
     EditRequest,
     GenerateRequest,
+    ImageInfo,
     ImageRequest,
     VariationRequest,
     body_fields,
@@ -215,6 +216,7 @@ def test_input_images(server: str, count: int, limit: str | None) -> None:
     [
         ("together", {"mask": PNG}, "mask"),
         ("vllm-omni", {"mask": PNG}, "mask"),
+        ("sglang", {"mask": PNG}, "mask"),
         ("xai", {"mask": PNG}, None),
         ("openai", {"mask": PNG, "markup": PNG}, None),
         ("openai-json", {"markup": PNG}, "markup"),
@@ -226,6 +228,26 @@ def test_masks(server: str, given: dict[str, Any], field: str | None) -> None:
     found = check_server(request, profile_named(server), input_images=1, streamed=False)
     assert [one.field for one in found] == [field] * (field is not None)
     assert all(one.is_about_an_image for one in found)
+
+
+@pytest.mark.parametrize(
+    ("server", "has_alpha", "is_refused"),
+    [
+        ("stable-diffusion.cpp", True, True),
+        ("stable-diffusion.cpp", False, False),
+        ("xinference", True, True),
+        ("xai", True, False),
+        ("openai", True, False),
+    ],
+)
+def test_masks_that_would_be_misread(server: str, has_alpha: bool, is_refused: bool) -> None:  # noqa: FBT001
+    """Where white is edited, a mask whose transparency says what to edit would be read the other way."""
+    mask = ImageInfo(format="png", width=1, height=1, has_alpha=has_alpha, size_bytes=1)
+    request = EditRequest(PNG, "x", model="m", mask=PNG)
+    found = check_server(request, profile_named(server), input_images=1, mask=mask, streamed=False)
+    assert [f"{server} edits where it is white" in one.message for one in found] == [
+        True
+    ] * is_refused
 
 
 def test_a_variation_has_neither_mask_nor_stream() -> None:

@@ -184,6 +184,7 @@ def test_what_needs_translation(given: dict[str, Any]) -> None:
         ({"edit_body": "form"}, "edit_body", "one of 'multipart', 'json'"),
         ({"image_field": None}, "image_field", "the name of a field"),
         ({"images_field": "a b"}, "images_field", "the name of a field, or None"),
+        ({"mask_edits": "black"}, "mask_edits", "one of 'transparent', 'white'"),
         ({"list_key": ""}, "list_key", "the name of a field"),
         ({"streams": ("edit",)}, "streams", "a tuple of some of 'generations'"),
         ({"streams": "edits"}, "streams", "a tuple of some of 'generations'"),

@@ -120,7 +120,8 @@ def row(profile: ServerProfile) -> str:
         images = f"{images} / {profile.images_field}"
     edits = "-"
     if "edits" in profile.paths:
-        mask = f", {profile.mask_field}" if profile.mask_field else ", no mask"
+        kind = "" if profile.mask_edits == "transparent" else " (white is edited)"
+        mask = f", {profile.mask_field}{kind}" if profile.mask_field else ", no mask"
         kind = "JSON" if profile.edit_body == "json" else "form"
         edits = f"{kind}: `{images}`{mask}"
     formats = "as asked"
