@@ -114,6 +114,18 @@ class RetryPolicy:
             arrived: send again ``"once"``, ``"never"`` or ``"always"`` (within *max_attempts*).
         backoff: Seconds; the first pause is a random time up to this, and it doubles.
         max_backoff: Seconds; longest pause, unless the server asks for more.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+
+    Example:
+        >>> from imagesdk import RetryPolicy
+        >>> RetryPolicy(5, ambiguous="never", max_backoff=30).max_attempts
+        5
+        >>> RetryPolicy(0)
+        Traceback (most recent call last):
+        ...
+        imagesdk.errors.ConfigurationError: max_attempts is 0; it must be a whole number from 1 up
     """
 
     max_attempts: int = 3
@@ -141,7 +153,12 @@ class RetryPolicy:
                 raise ConfigurationError(f"{name} is {value!r}; it must be 0 or more seconds")
 
     def allows(self, error: ImageSDKError, context: RetryContext) -> bool:
-        """Return True if the call may be sent again after *error*."""
+        """Return True if the call may be sent again after *error*.
+
+        Args:
+            error: How the last exchange failed.
+            context: The call.
+        """
         return context.replayable and _is_worth_it(self, error, context)
 
     def delay(self, error: ImageSDKError, context: RetryContext, jitter: float) -> float:

@@ -54,6 +54,9 @@ class Engine(Protocol):
             entry: With the Idempotency-Key that the request goes out with.
             before_send: Awaited when the wait for the limit is over, right before each attempt.
 
+        Returns:
+            What came of it.
+
         Raises:
             OSError: An image cannot be put in its place.
             WorkerLost: Whoever did it is gone.

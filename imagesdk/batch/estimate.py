@@ -107,7 +107,19 @@ def add_up(
     requests: Iterable[str | ImageRequest | Job],
     prices: PriceTable | None,
 ) -> Callable[[], Estimate]:
-    """Do what may take long of `estimate`, in a thread; what it returns does the rest, in the loop."""
+    """Do what may take long of `estimate`, in a thread; what it returns does the rest, in the loop.
+
+    Args:
+        session: As for `estimate`.
+        requests: As for `estimate`, several.
+        prices: As for `estimate`.
+
+    Returns:
+        What gives the estimate; call it in the session's event loop.
+
+    Raises:
+        ImageSDKError: As `estimate` does.
+    """
     count, low, high = 0, 0.0, 0.0
     totals: dict[str, _Total] = {}
     for item in requests:

@@ -123,6 +123,11 @@ class PriceTable:
     ) -> tuple[float, float]:
         """Return what a request may cost, at least and at most.
 
+        Args:
+            endpoint: As in `price`.
+            params: As in `price`; its ``n`` counts.
+            model: As in `price`.
+
         Raises:
             ConfigurationError: The table has no price for it.
         """
@@ -132,10 +137,26 @@ class PriceTable:
 
 
 def read_prices(path: str | os.PathLike[str]) -> PriceTable:
-    """Read a price table from a TOML file, or from a JSON file whose name ends so; blocks.
+    r"""Read a price table from a TOML file, or from a JSON file whose name ends so; blocks.
+
+    Args:
+        path: Of the file; its form is at the top of this module.
+
+    Returns:
+        The table, with its path as its name.
 
     Raises:
         ConfigurationError: It cannot be read, or is no price table; the message names the price.
+
+    Example:
+        >>> import tempfile
+        >>> from imagesdk.batch import read_prices
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        ...     _ = file.write("[[price]]\nmodel = 'gpt-image-2*'\nimage = [0.01, 0.25]")
+        ...     file.flush()
+        ...     table = read_prices(file.name)
+        >>> table.estimate("generations", {"prompt": "a fox", "n": 4}, "gpt-image-2")
+        (0.04, 1.0)
     """
     file = Path(path)
     try:

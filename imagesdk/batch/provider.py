@@ -164,12 +164,30 @@ async def submit(
             and that it does not list, is taken for one that it does not have.
         on_batch: Called with each batch that the server has taken.
 
+    Returns:
+        What was submitted, and what was not.
+
     Raises:
+        ConfigurationError: A number is out of range.
         BatchError: A line cannot be used: a variation, more images than one request may ask for, a rule
             of its model. Nothing was sent.
         LedgerError: Somebody works in *out*, or its ledger cannot be used.
         ImageSDKError: The server refused or did not answer. What it had taken before is in the ledger.
         OSError: A file cannot be written.
+
+    Example:
+        >>> import asyncio, tempfile
+        >>> from imagesdk import batch
+        >>> rows = [{"id": "fox", "prompt": "a fox", "size": "1024x1024"}]
+        >>> options = {"api_key": key, "base_url": url, "model": "gpt-image-2"}
+        >>> async def main(out):
+        ...     submitted = await batch.submit(rows, out, session=options)
+        ...     fetched = await batch.fetch(out, session=options, wait=True, every=0.2)
+        ...     states = await batch.status(out, session=options)
+        ...     return submitted.requests, fetched.images, [state.is_fetched for state in states]
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     asyncio.run(main(out))
+        (1, 1, [True])
     """
     if max_lines < 1 or max_bytes < 1 or not settle > 0:
         raise ConfigurationError(
@@ -227,7 +245,11 @@ async def fetch(
         on_batch: Called with each batch, each time that it was looked at.
         on_record: Called with each new record.
 
+    Returns:
+        What was brought, and what still runs.
+
     Raises:
+        ConfigurationError: A number is out of range.
         BatchError: Nothing was submitted from *out*.
         LedgerError: Somebody works in *out*, or its ledger cannot be used.
         ImageSDKError: The server refused or did not answer.
@@ -266,6 +288,13 @@ async def fetch(
 async def status(out: str | os.PathLike[str], *, session: SessionLike = None) -> list[BatchState]:
     """Ask the server how far the batches are that were submitted from *out*; changes nothing.
 
+    Args:
+        out: The folder that they were submitted from.
+        session: As for `imagesdk.batch.run`, of the account that submitted them.
+
+    Returns:
+        Their states, in the order in which they were submitted.
+
     Raises:
         LedgerError: There is no ledger, or it cannot be read.
         ImageSDKError: The server refused or did not answer.
@@ -290,6 +319,10 @@ async def status(out: str | os.PathLike[str], *, session: SessionLike = None) ->
 
 async def cancel(out: str | os.PathLike[str], *, session: SessionLike = None) -> list[ServerBatch]:
     """Let the batches end early that were submitted from *out*; what they have done is paid for, and fetched.
+
+    Args:
+        out: The folder that they were submitted from.
+        session: As for `imagesdk.batch.run`, of the account that submitted them.
 
     Returns:
         Those that were running.

@@ -198,9 +198,8 @@ def read_settings(
         ConfigurationError: There is no profile of that name.
     """
     place = _find(server, given.get("base_url"))
-    variables: dict[str, tuple[str, ...]] = dict.fromkeys(_VARIABLES, ()) | {
-        "base_url": ("OPENAI_BASE_URL",)
-    }
+    nothing: tuple[str, ...] = ()
+    variables = dict.fromkeys(_VARIABLES, nothing) | {"base_url": ("OPENAI_BASE_URL",)}
     variables["api_key"] = place.key_variables
     if place.is_for_openai:
         variables |= {name: (_VARIABLES[name],) for name in ("organization", "project")}

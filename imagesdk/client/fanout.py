@@ -39,7 +39,11 @@ class Outcome(Generic[R]):
     error: ImageSDKError | None = None
 
     def unwrap(self) -> ImagesResponse:
-        """Return the response, or raise the error."""
+        """Return the response, or raise the error.
+
+        Raises:
+            ImageSDKError: The request failed.
+        """
         if self.error is not None:
             raise self.error
         if self.response is None:

@@ -130,6 +130,12 @@ class Image:
         The file appears complete or not at all, and replaces what is there. Its suffix is that of
         the bytes: ``cat`` and ``cat.png`` become ``cat.jpg`` if the server sent a JPEG image.
 
+        Args:
+            path: Where to, with or without a suffix; folders are made if need be.
+
+        Returns:
+            The path that was written.
+
         Raises:
             ExpiredURLError: The URL no longer works.
             OSError: The file cannot be written; the image stays readable.
@@ -193,10 +199,24 @@ class ImagesResponse:
             folder: Where to.
             name: First part of the file names, without a path separator.
 
+        Returns:
+            The paths that were written, in the order of the images.
+
         Raises:
             InvalidRequestError: *name* cannot be one.
             ExpiredURLError: A URL no longer works. The other images are saved all the same.
             OSError: A file cannot be written. The images stay readable.
+
+        Example:
+            >>> import asyncio, tempfile
+            >>> from imagesdk import ImageSession
+            >>> async def main(folder):
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         result = await images.generate("a fox", n=2, size="256x256")
+            ...         return [path.name for path in await result.save(folder, name="fox")]
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     asyncio.run(main(folder))
+            ['fox-1.png', 'fox-2.png']
         """
         check_name(name)
         # Download side by side, name in order.

@@ -196,6 +196,17 @@ class ImageSession(StreamMethods):
         Args:
             model: Where the server limits each family of models by itself, the model whose limit is
                 meant; None for the session's.
+
+        Example:
+            >>> import asyncio
+            >>> from imagesdk import ImageSession
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         await images.generate("a fox", n=2, size="256x256")
+            ...         now = images.snapshot()
+            ...         return now.used, now.limit, now.queued
+            >>> asyncio.run(main())
+            (2, 50.0, 0)
         """
         return self._pipeline.limiter.snapshot(self._runner.scope(model or self._runner.model))
 
@@ -208,6 +219,15 @@ class ImageSession(StreamMethods):
             images: That are still to be sent, those of calls that wait already among them.
             requests: That ask for them.
             model: See `snapshot`.
+
+        Example:
+            >>> import asyncio
+            >>> from imagesdk import ImageSession
+            >>> async def main():
+            ...     async with ImageSession(api_key=key, base_url=url) as images:
+            ...         return round(images.forecast(images=170, requests=17) / 60)
+            >>> asyncio.run(main())  # minutes: 50 images at once, then 50 in each
+            3
         """
         scope = self._runner.scope(model or self._runner.model)
         return self._pipeline.limiter.forecast(images, requests, scope)
@@ -547,6 +567,9 @@ class ImageSession(StreamMethods):
         Returns:
             An object for ``async with … as outcomes: async for outcome in outcomes``; each outcome has
             index, request, and response or error.
+
+        Raises:
+            ConfigurationError: *concurrency* is below 1, or *requests* cannot be iterated.
 
         Example:
             >>> import asyncio

@@ -95,6 +95,19 @@ class EmulatorServer(FaultControls):
     Raises:
         ValueError: If *host* is no loopback address, a number is out of its range, or a fault is
             none.
+
+    Example:
+        >>> import asyncio
+        >>> from imagesdk import ImageSession
+        >>> from imagesdk.emulator import EmulatorServer
+        >>> async def main():
+        ...     async with EmulatorServer() as server:
+        ...         options = {"base_url": server.base_url, "api_key": server.api_key}
+        ...         async with ImageSession(**options) as images:
+        ...             await images.generate("a fox", size="256x256")
+        ...         return [request.path for request in server.requests]
+        >>> asyncio.run(main())
+        ['/v1/images/generations']
     """
 
     api_key = "sk-test-emulator"
@@ -199,6 +212,9 @@ class EmulatorServer(FaultControls):
 
     def inject(self, fault: Fault | str | Mapping[str, Any]) -> None:
         """Plan any fault: a `Fault`, its JSON object, or a text such as ``stop=charge times=2``.
+
+        Args:
+            fault: The fault; it is used up by the requests that it is for.
 
         Raises:
             ValueError: It is no fault; the message says why.

@@ -97,6 +97,19 @@ class ImageLimiter:
 
     Raises:
         ConfigurationError: A value is out of range.
+
+    Example:
+        >>> import asyncio
+        >>> from imagesdk import ImageLimiter, ImageSession
+        >>> limiter = ImageLimiter(50, requests_per_minute=20)
+        >>> async def main():
+        ...     options = {"api_key": key, "base_url": url, "limiter": limiter}
+        ...     async with ImageSession(**options) as first, ImageSession(**options) as second:
+        ...         for images in (first, second):
+        ...             await images.generate("a fox", size="256x256")
+        ...         return limiter.snapshot().used
+        >>> asyncio.run(main())
+        2
     """
 
     def __init__(
