@@ -14,6 +14,7 @@ TESTS = Path(__file__).parent
 # Files of the repository as a whole.
 ABOUT_THE_REPOSITORY = {
     "test_benchmarks.py",
+    "test_benchmarks_emulator.py",
     "test_benchmarks_peers.py",
     "test_docstrings.py",
     "test_examples.py",
@@ -45,6 +46,7 @@ FURTHER = {
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {
+    "cli/image_commands.py": "cli/test_commands.py",
     "cli/batch_parser.py": "cli/test_main.py",
     "cli/batch_said.py": "cli/test_batch_ends.py",
     "cli/options.py": "cli/test_main.py",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("EXIT_CODES",)
+import sys
+
+__all__ = ("EXIT_CODES", "report_error")
 
 EXIT_CODES = {
     "done": 0,
@@ -13,3 +15,13 @@ EXIT_CODES = {
     "refused": 5,
     "interrupted": 130,
 }
+
+
+def report_error(error: Exception, exit_code: str) -> int:
+    """Tell of an error on standard error, and return the exit code of that name."""
+    print(f"imagesdk: {error}", file=sys.stderr)
+    if request_id := getattr(error, "request_id", None):
+        print(f"  request id: {request_id}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"  {note}", file=sys.stderr)
+    return EXIT_CODES[exit_code]

@@ -176,6 +176,11 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         help="time for a 1024x1024 image, smaller ones take less (default: 0)",
     )
     parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="generate flat colours instead of paintings: for speed",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],

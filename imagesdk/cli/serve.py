@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from imagesdk.cli import EXIT_CODES
-from imagesdk.cli.sessions import EMULATOR_KEY
 from imagesdk.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,15 +29,15 @@ async def run(arguments: argparse.Namespace) -> int:
     program = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     async with _server(arguments) as server:
         if program:
-            return await _run_program(program, server.base_url)
+            return await _run_program(program, server)
         stop = _stop_event()  # before anybody can know that there is a server to stop
         if arguments.json:
-            print(json.dumps({"base_url": server.base_url, "api_key": EMULATOR_KEY}), flush=True)
+            print(json.dumps({"base_url": server.base_url, "api_key": server.api_key}), flush=True)
         else:
             print(f"Images API emulator on {server.base_url} (Ctrl-C ends it)", flush=True)
             print("any key that begins with sk-test is right, for example:", file=sys.stderr)
             print(f"  export OPENAI_BASE_URL={server.base_url}", file=sys.stderr)
-            print(f"  export OPENAI_API_KEY={EMULATOR_KEY}", file=sys.stderr)
+            print(f"  export OPENAI_API_KEY={server.api_key}", file=sys.stderr)
         await stop.wait()
     return EXIT_CODES["done"]
 
@@ -64,6 +63,7 @@ def _server(arguments: argparse.Namespace) -> EmulatorServer:
             faults=arguments.fault,
             idempotency=arguments.idempotency,
             seed=arguments.seed,
+            plain=arguments.plain,
             control=not arguments.no_control,
             record_requests=_KEPT_REQUESTS,
             on_request=_log_json if arguments.json else _log,
@@ -90,11 +90,11 @@ def _stop_event() -> asyncio.Event:
     return stop
 
 
-async def _run_program(program: list[str], base_url: str) -> int:
+async def _run_program(program: list[str], server: EmulatorServer) -> int:
     """Run a program that finds the emulator in its environment; return its exit code as a shell does."""
-    environment = os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": EMULATOR_KEY}
+    address = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
     try:
-        process = await asyncio.create_subprocess_exec(*program, env=environment)
+        process = await asyncio.create_subprocess_exec(*program, env=os.environ | address)
     except OSError as error:
         raise ConfigurationError(f"{program[0]!r} cannot be run: {error.strerror}") from None
     try:

@@ -14,9 +14,9 @@ from imagesdk.client.config import read_endpoint, shared_limiter
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import ConfigurationError
 
-__all__ = ("EMULATOR_KEY", "open_engine", "open_session")
+__all__ = ("open_engine", "open_session")
 
-EMULATOR_KEY = "sk-test-emulator"
+_EMULATOR_KEY = "sk-test-emulator"
 
 
 @contextlib.asynccontextmanager
@@ -31,7 +31,7 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
             limit = None if rate == "off" else 50.0 if rate in (None, "auto") else rate
             server = EmulatorServer(images_per_minute=limit, record_requests=False)
             await stack.enter_async_context(server)
-            options = {"base_url": server.base_url, "api_key": EMULATOR_KEY}
+            options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}
         rate = _rate(arguments)
         if arguments.limiter is None:
             options["images_per_minute"] = rate
@@ -98,7 +98,7 @@ async def open_engine(
         address=None if name == "ray" else name,
         workers=arguments.workers,
         concurrency=arguments.concurrency,
-        environment={"OPENAI_API_KEY": EMULATOR_KEY} if arguments.emulator else None,
+        environment={"OPENAI_API_KEY": _EMULATOR_KEY} if arguments.emulator else None,
     ) as engine:
         yield engine
 

@@ -77,6 +77,8 @@ class EmulatorServer(FaultControls):
             ``honours`` it: the answer is repeated and charged once; or ``rejects`` a key that was
             charged before, with 422.
         seed: Decides about chances of faults, request ids and names of pictures.
+        plain: Make generations of two flat colours, which come from the prompt, instead of
+            paintings: for speed. Edits and variations are made as ever.
         memory_bytes: Most bytes of painted pictures that are remembered, for requests that come
             again. 0 paints every picture anew.
         max_body_bytes: A longer request body gets 413.
@@ -127,6 +129,7 @@ class EmulatorServer(FaultControls):
         faults: Iterable[Fault | str | Mapping[str, Any]] = (),
         idempotency: Idempotency = "ignores",
         seed: int = 0,
+        plain: bool = False,
         memory_bytes: int = _MEMORY_BYTES,
         max_body_bytes: int = _MAX_BODY_BYTES,
         allow_remote: bool = False,
@@ -160,7 +163,7 @@ class EmulatorServer(FaultControls):
             limit=self._new_limit(),
             blobs=BlobStore(url_lifetime, self._names),
             clock=clock,
-            studio=Studio(memory_bytes),
+            studio=Studio(memory_bytes, plain=plain),
             blocked_prompts=tuple(blocked_prompts),
             blocked_images=frozenset(blocked_images),
             seconds_per_image=seconds_per_image,

@@ -33,9 +33,11 @@ class Studio:
     Args:
         memory_bytes: Most bytes of files to remember, the least recently used are forgotten first.
             0 remembers nothing.
+        plain: Whether generations are two flat colours instead of paintings.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, *, plain: bool = False) -> None:
+        self._plain = plain
         self._memory_bytes = memory_bytes
         self._used_bytes = 0
         self._files: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -79,7 +81,8 @@ class Studio:
         size = output_size(job, pictures)
         if job.endpoint is Endpoint.GENERATION:
             transparent = job.param("background") == "transparent"
-            return painter.paint(job.prompt, size, index=index, transparent=transparent)
+            draw = _flat if self._plain else painter.paint
+            return draw(job.prompt, size, index=index, transparent=transparent)
         first = reversed(pictures)  # of several images the first is painted on
         by_role = {picture.role: picture.image for picture in first if picture.image is not None}
         if job.endpoint is Endpoint.VARIATION:
@@ -92,7 +95,10 @@ class Studio:
 
     def shown(self, job: Job, image: Image.Image, index: int, count: int) -> bytes:
         """Return partial image *index* of *count* as a file, or the picture after them."""
-        return _encode(job, painter.preview(image, index, count) if index < count else image)
+        if index == count:
+            return _encode(job, image)
+        plain = image.convert("RGBA") if image.mode == "P" else image
+        return _encode(job, painter.preview(plain, index, count))
 
     def _remember(self, key: Hashable, file: bytes) -> None:
         with self._lock:
@@ -120,8 +126,30 @@ def _digest(job: Job) -> bytes:
     return digest.digest() if job.files else b""
 
 
+def _flat(prompt: str, size: tuple[int, int], *, index: int, transparent: bool) -> Image.Image:
+    """Return a square on a ground, in two colours that come from the prompt; a palette image.
+
+    It takes a hundredth of the time of a painting.
+    """
+    digest = hashlib.sha256(f"{index} {prompt}".encode("utf-8", "replace")).digest()
+    image = Image.new("P", size, 0)
+    image.putpalette(digest[:6])
+    edge = min(size) // 2
+    left, top = (size[0] - edge) // 2, (size[1] - edge) // 2
+    image.paste(1, (left, top, left + edge, top + edge))
+    if transparent:
+        image.info["transparency"] = 0
+    return image
+
+
 def _encode(job: Job, image: Image.Image) -> bytes:
     """Return a picture in the format that was asked for."""
+    if image.mode == "P":
+        if job.output_format == "png":
+            buffer = BytesIO()
+            image.save(buffer, "PNG", bits=1, compress_level=1)
+            return buffer.getvalue()
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     compression = job.param("output_compression")
     return painter.encode(image, job.output_format, compression=compression)
 

@@ -35,12 +35,12 @@ _BACKOFF = 0.01
 
 @pytest.fixture(scope="session")
 def imagesdk_server_options() -> dict[str, Any]:
-    """Arguments of the servers, without a rate limit; override it to have others.
+    """Arguments of the servers: no rate limit, and plain pictures; override it to have others.
 
     An override for `imagesdk_server` can have any scope, one for `imagesdk_server_session` must have
     the scope ``session``.
     """
-    return {"images_per_minute": None}
+    return {"images_per_minute": None, "plain": True}
 
 
 @pytest.fixture

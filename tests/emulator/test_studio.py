@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imagesdk.emulator import painter
 from imagesdk.emulator.forms import UploadedFile
@@ -108,6 +110,43 @@ def test_the_size_of_a_picture() -> None:
     assert output_size(job(), ()) == (256, 256)
     assert output_size(job(size="auto"), ()) == (1024, 1024)
     assert output_size(job(size="auto"), [wide]) == (1024, 1024)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("background", ["opaque", "transparent"])
+def test_plain_pictures(kind: str, background: str) -> None:
+    """Two flat colours come from the prompt and the number, in every format."""
+    studio = Studio(0, plain=True)
+    asked = job(n=2, size="320x256", output_format=kind, background=background)
+    first, second = studio.files(asked, ())
+    assert studio.files(asked, ()) == [first, second]
+    assert first != second
+    assert first not in studio.files(job(**{**asked.params, "prompt": "a dog"}), ())
+    with Image.open(BytesIO(first)) as image:
+        assert (image.format, image.size) == (kind.upper(), (320, 256))
+        rgba = image.convert("RGBA")
+    corner, centre = (rgba.getpixel(at) for at in ((0, 0), (160, 128)))
+    assert corner != centre
+    assert isinstance(corner, tuple)
+    assert corner[3] == (0 if background == "transparent" and kind != "jpeg" else 255)
+
+
+def test_plain_previews() -> None:
+    """A plain picture has partial images, too."""
+    studio = Studio(0, plain=True)
+    image = studio.paint(job(), (), 0)
+    assert studio.shown(job(), image, 0, 1) != studio.shown(job(), image, 1, 1)
+    assert studio.shown(job(), image, 1, 1) == studio.files(job(), ())[0]
+
+
+def test_plain_edits_are_paintings(picture: Any) -> None:
+    """Only generations are plain."""
+    data = picture()
+    file = UploadedFile(field="image", filename="a", content_type="image/png", data=data)
+    params = {"prompt": "a hat", "size": "256x256"}
+    edit = Job(endpoint=Endpoint.EDIT, params=params, files=(file,))
+    uploads = [read_picture("image", "image/png", data)]
+    assert Studio(0, plain=True).files(edit, uploads) == Studio(0).files(edit, uploads)
 
 
 def test_spoilt_files() -> None:
