@@ -133,12 +133,16 @@ def by_reference(name: str, value: ImageInput) -> ResolvedInput | None:
 
 
 def resolve_path(name: str, path: str | os.PathLike[str]) -> ResolvedInput:
-    """Make an image file ready to be sent, as `resolve` does; blocks.
+    """Make an image file, or a data URL, ready to be sent, as `resolve` does; blocks.
 
     Raises:
         InvalidImageError: It is not there, cannot be read, or is empty.
     """
-    source, own_name = _from_path(name, path)
+    source: _Source
+    if isinstance(path, str) and path.startswith("data:"):
+        source, own_name = _from_data_url(name, path), None
+    else:
+        source, own_name = _from_path(name, path)
     return _resolved(name, source, own_name, None, *_probe(name, source))
 
 

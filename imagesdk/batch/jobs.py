@@ -3,7 +3,8 @@ r"""Read the jobs of a batch from the lines of a file.
 A line of JSON has one of two shapes, told apart line by line:
 
 - the server's own Batch line: ``{"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": {…}}``
-  (https://platform.openai.com/docs/guides/batch, read 2026-11-20);
+  (https://platform.openai.com/docs/guides/batch, read 2026-11-20); of an edit ``images`` and ``mask`` are
+  objects with ``image_url`` or ``file_id``, or as in the other shape;
 - flat: ``{"prompt": "a fox", "size": "512x512"}``, with ``"image"`` (a path, or a list of paths) and ``"mask"``
   for edits, ``"image"`` without a prompt for variations, and an optional ``"id"``.
 
@@ -25,6 +26,7 @@ import msgspec
 from imagesdk.batch.rows import Format, line_error, read_rows
 from imagesdk.errors import ImageSDKError
 from imagesdk.models.requests import (
+    FILE_ID,
     EditRequest,
     Endpoint,
     GenerateRequest,
@@ -42,6 +44,7 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
 }
 _FILES = file_fields(EditRequest)
 _MOST_IMAGES = 100_000  # an n that is no such number is refused later
+_REFERENCES = ("data:", "http://", "https://")
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 _REMEMBERED_FILES = 1024
 
@@ -147,7 +150,8 @@ def _read_row(number: int, row: dict[str, Any], folder: Path, digest: Callable[[
     if not isinstance(custom_id, str) or not custom_id.strip():
         raise line_error(number, f"custom_id is {custom_id!r}; it must be a text")
     _ = _request(number, endpoint, body, folder)  # says what is wrong with it
-    digests = [_digest_of(number, field, folder, path, digest) for field, path in _files_of(body)]
+    named = _files_of(_in_our_words(number, endpoint, body))
+    digests = [_digest_of(number, field, folder, path, digest) for field, path in named]
     return Job(
         custom_id=custom_id,
         line=number,
@@ -185,6 +189,7 @@ def _request(
     number: int, endpoint: Endpoint, body: Mapping[str, Any], folder: Path
 ) -> ImageRequest:
     kind = _TYPES[endpoint]
+    body = _in_our_words(number, endpoint, body)
     files = file_fields(kind)
     values: dict[str, Any] = {}
     extra: dict[str, Any] = {}
@@ -206,6 +211,35 @@ def _request(
     return kind(**values, extra_body=extra or None)
 
 
+def _in_our_words(number: int, endpoint: Endpoint, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body that has its images as the server's JSON edits have them with ``image`` and ``mask``."""
+    if endpoint != "edits" or "images" not in body:
+        return body
+    images = body["images"]
+    if "image" in body or not isinstance(images, list) or not images:
+        raise line_error(
+            number,
+            "images must be a list of objects with image_url or file_id, without image beside it",
+        )
+    plain = {name: value for name, value in body.items() if name != "images"}
+    plain["image"] = [_referred(number, f"images[{i}]", image) for i, image in enumerate(images)]
+    if body.get("mask") is not None:
+        plain["mask"] = _referred(number, "mask", body["mask"])
+    return plain
+
+
+def _referred(number: int, name: str, value: object) -> str:
+    match value:
+        case {"image_url": str(url), **rest} if url.startswith(_REFERENCES) and not rest:
+            return url
+        case {"file_id": str(file_id), **rest} if file_id and not rest:
+            return FILE_ID + file_id
+    raise line_error(
+        number,
+        f"{name} is {repr(value)[:100]}; it must be an object with image_url (a URL) or file_id",
+    )
+
+
 def _checked(number: int, name: str, value: object) -> object:
     """Return *value* if all jobs can be counted with it; the session checks the rest."""
     if name == "n" and (isinstance(value, bool) or not isinstance(value, int | None)):
@@ -220,9 +254,10 @@ def _files_of(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in _FILES:
         value = body.get(name)
         if isinstance(value, list):
-            yield from ((f"{name}[{index}]", path) for index, path in enumerate(value))
-        elif value is not None:
-            yield name, value
+            named = [(f"{name}[{index}]", path) for index, path in enumerate(value)]
+        else:
+            named = [] if value is None else [(name, value)]
+        yield from (each for each in named if not each[1].startswith((*_REFERENCES, FILE_ID)))
 
 
 def _digest_of(
@@ -242,16 +277,16 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _paths(number: int, name: str, value: object, folder: Path) -> Path | list[Path]:
+def _paths(number: int, name: str, value: object, folder: Path) -> Path | str | list[Path | str]:
     if isinstance(value, list):
         return [_path(number, f"{name}[{i}]", entry, folder) for i, entry in enumerate(value)]
     return _path(number, name, value, folder)
 
 
-def _path(number: int, name: str, value: object, folder: Path) -> Path:
+def _path(number: int, name: str, value: object, folder: Path) -> Path | str:
     if not isinstance(value, str) or not value:
         raise line_error(number, f"{name} is {value!r}; it must be the path of an image file")
-    return folder / value
+    return value if value.startswith((*_REFERENCES, FILE_ID)) else folder / value
 
 
 def _key(number: int, endpoint: str, body: Mapping[str, Any], digests: list[str]) -> str:

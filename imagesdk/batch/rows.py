@@ -16,7 +16,7 @@ __all__ = ("FORMATS", "Format", "format_of", "line_error", "read_rows", "whole_l
 Format: TypeAlias = Literal["jsonl", "csv", "tsv", "txt"]
 
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "txt")
-_MAX_LINE_BYTES = 4 * 1024 * 1024
+_MAX_LINE_BYTES = 32 * 1024 * 1024  # an image may stand in it as a data URL
 _TEXTS = frozenset(
     [
         "id",
@@ -53,7 +53,7 @@ def whole_lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines of a file, one at a time in memory.
 
     Raises:
-        BatchError: A line is longer than 4 MiB.
+        BatchError: A line is longer than 32 MiB.
     """
     number = 0
     while line := file.readline(_MAX_LINE_BYTES + 1):

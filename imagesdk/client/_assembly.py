@@ -178,9 +178,17 @@ async def resolve_inputs(request: ImageRequest, profile: ServerProfile) -> list[
     ]
 
 
-def read_inputs(request: ImageRequest, profile: ServerProfile) -> list[ResolvedInput]:
-    """Do as `resolve_inputs` for a request whose images are paths; blocks."""
-    referred = by_reference if _takes_references(request, profile) else _nothing
+def read_inputs(
+    request: ImageRequest, profile: ServerProfile, *, in_json: bool = False
+) -> list[ResolvedInput]:
+    """Do as `resolve_inputs` for a request whose images are texts or paths; blocks.
+
+    Args:
+        request: The request.
+        profile: Says whether an edit is sent as JSON, where an image may be named instead of sent.
+        in_json: It is sent as JSON, whatever *profile* says.
+    """
+    referred = by_reference if in_json or _takes_references(request, profile) else _nothing
     named = cast("list[tuple[str, str | os.PathLike[str]]]", _named_inputs(request))
     return [referred(name, path) or resolve_path(name, path) for name, path in named]
 

@@ -272,8 +272,12 @@ class Runner:
             stream=stream,
         )
 
-    def check(self, request: ImageRequest) -> None:
-        """Look whether a request may be sent, without sending it; its images are paths. Blocks.
+    def check(self, request: ImageRequest, *, in_json: bool = False) -> None:
+        """Look whether a request may be sent, without sending it; its images are texts or paths. Blocks.
+
+        Args:
+            request: The request.
+            in_json: It is sent as JSON, whatever the server's profile says.
 
         Raises:
             InvalidRequestError: It breaks a rule, and ``validate`` is ``"error"``.
@@ -282,7 +286,9 @@ class Runner:
         request, family = self.with_model(request)
         check_extra(request, self.profile)
         if self.validate == "error":
-            inputs = read_inputs(request, self.profile) if file_fields(type(request)) else []
+            inputs = []
+            if file_fields(type(request)):
+                inputs = read_inputs(request, self.profile, in_json=in_json)
             parts = split(request, family.max_n)
             problems = find_problems(request, parts, family, inputs, profile=self.profile)
             judge(self.validate, inputs, problems)

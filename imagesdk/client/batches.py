@@ -159,7 +159,7 @@ class BatchCalls:
                 "`imagesdk batch run`, or make it an edit with a prompt",
                 field="image",
             )
-        self._runner.check(request)
+        self._runner.check(request, in_json=True)
         request, family = self._runner.with_model(request)
         if isinstance(request.n, int) and request.n > family.max_n:
             raise InvalidRequestError(
@@ -169,7 +169,16 @@ class BatchCalls:
                 value=request.n,
                 limit=family.max_n,
             )
-        files = read_inputs(request, self._runner.profile) if file_fields(type(request)) else []
+        files = []
+        if file_fields(type(request)):
+            if family.sends_response_format:  # images-api.md section 3.3: "GPT models only"
+                raise InvalidRequestError(
+                    "the edits of a batch are JSON, which GPT Image models alone take, and not "
+                    f"{request.model or 'the classic API'}: run it with `imagesdk batch run`",
+                    field="model",
+                    value=request.model,
+                )
+            files = read_inputs(request, self._runner.profile, in_json=True)
         try:
             line = encode_line(
                 custom_id,

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import attrs
 import msgspec
@@ -41,6 +41,7 @@ Status: TypeAlias = Literal[
     "cancelled",
 ]
 
+_LATER: tuple[Status, ...] = get_args(Status)[1:]
 _logger = logging.getLogger(__name__)
 
 # images-api.md section 3.6, read 2026-11-20
@@ -111,15 +112,6 @@ class Batch:
 
     def describe(self) -> dict[str, Any]:
         """Return the batch object of the API."""
-        moments: tuple[Status, ...] = (
-            "in_progress",
-            "finalizing",
-            "completed",
-            "failed",
-            "expired",
-            "cancelling",
-            "cancelled",
-        )
         return {
             "id": self.id,
             "object": "batch",
@@ -133,7 +125,7 @@ class Batch:
             "error_file_id": self.error_file_id,
             "created_at": self.created_at,
             "expires_at": int(self.expires_at),
-            **{f"{status}_at": self.at.get(status) for status in moments},
+            **{f"{status}_at": self.at.get(status) for status in _LATER},
             "request_counts": {
                 "total": self.total,
                 "completed": self.completed,

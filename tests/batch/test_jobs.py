@@ -370,3 +370,46 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     """A file that begins with the mark some editors write is read all the same."""
     lines = ['{"prompt": "a fox"}'.encode("utf-8-sig"), b'{"prompt": "an owl"}']
     assert [job.custom_id for job in read_jobs(lines, tmp_path)] == ["line-1", "line-2"]
+
+
+def edit_line(**body: object) -> str:
+    """Return a line for an edit in the server's own words."""
+    url = "/v1/images/edits"
+    return json.dumps(
+        {"custom_id": "a", "method": "POST", "url": url, "body": {"prompt": "a"} | body}
+    )
+
+
+def test_an_edit_may_be_in_the_servers_own_words() -> None:
+    """Images that the server's own lines name are inputs like any other, and part of the key."""
+    images = [{"image_url": "data:image/png;base64,YQ=="}, {"image_url": "https://x/a.png"}]
+    mask = {"file_id": "file-1"}
+    (job,) = read_jobs([edit_line(images=images, mask=mask)], Path("here"))
+    request = job.request
+    assert isinstance(request, EditRequest)
+    assert request.image == [image["image_url"] for image in images]
+    assert request.mask == "file_id:file-1"
+    assert job.params == {"prompt": "a", "images": images, "mask": mask}
+    (other,) = read_jobs([edit_line(images=images[:1], mask=mask)], Path("here"))
+    assert other.key != job.key
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"images": []}, "images must be a list of objects"),
+        ({"images": {"image_url": "data:,"}}, "images must be a list of objects"),
+        ({"images": [{"image_url": "data:,"}], "image": "a.png"}, "without image beside it"),
+        ({"images": ["a.png"]}, r"images\[0\] is 'a.png'; it must be an object with image_url"),
+        ({"images": [{"image_url": "a.png"}]}, r"images\[0\] is .* \(a URL\)"),
+        ({"images": [{"file_id": ""}]}, r"images\[0\] is "),
+        ({"images": [{"image_url": "data:,"}], "mask": 7}, "mask is 7"),
+    ],
+)
+def test_images_that_the_server_would_not_know_are_refused(
+    body: dict[str, object], words: str
+) -> None:
+    """What is wrong in the server's own words is told, with the line."""
+    with pytest.raises(BatchError, match=words) as caught:
+        list(read_jobs([edit_line(**body)], Path("here")))
+    assert caught.value.line == 1

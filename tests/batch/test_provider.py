@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tracemalloc
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 from PIL import Image
 
 from imagesdk.batch.ledger import Ledger
@@ -133,6 +135,23 @@ async def test_edits_are_uploaded_with_their_images(
     assert pictures_in(tmp_path / "out") == ["a-1.png"]
 
 
+async def test_edits_in_the_servers_own_words_are_uploaded_as_they_are(
+    tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    """A line of the server's own format, with images in it or files of the server's, goes through."""
+    url = "data:image/png;base64," + base64.b64encode(png((512, 512))).decode()
+    async with running() as (session, server):
+        async with AsyncOpenAI(base_url=server.base_url, api_key="sk-test-1") as client:
+            file = await client.files.create(file=("a.png", png((512, 512))), purpose="vision")
+        server.requests.clear()
+        images = [{"image_url": url}, {"file_id": file.id}]
+        body = {"model": "gpt-image-1", "prompt": "a", "images": images}
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/images/edits", "body": body}
+        await submit([line], tmp_path, session=session)
+        assert (await bring(session, tmp_path))[0].done == 1
+        assert uploads(server) == [[line]]
+
+
 # Splitting ----------------------------------------------------------------------------------------
 
 
@@ -191,6 +210,7 @@ async def test_batches_are_split_by_bytes(tmp_path: Path) -> None:
     [
         ({"image": "a.png"}, "line 2: the server's batches run generations and edits"),
         ({"prompt": "a", "n": 11}, "line 2: n is 11"),
+        ({"image": "a.png", "prompt": "a"}, "line 2: the edits of a batch are JSON"),
         ({"prompt": "a", "size": "1x1"}, "line 2: size"),
         ({"prompt": "a" * 900}, "line 2: takes 1,0.. bytes with its images"),
     ],

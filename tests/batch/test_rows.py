@@ -83,9 +83,9 @@ WRONG: list[tuple[str | bytes, Format, str]] = [
     (b"prompt\n\xff\n", "tsv", "line 2: is no UTF-8"),
     (b"a\n\xff\n", "txt", "line 2: is no UTF-8"),
     (
-        b'{"prompt": "a"}\n' + b"x" * (4 * 1024 * 1024 + 1),
+        b'{"prompt": "a"}\n' + b"x" * (32 * 1024 * 1024 + 1),
         "jsonl",
-        "line 2: is longer than 4,194,304",
+        "line 2: is longer than 33,554,432",
     ),
 ]
 
