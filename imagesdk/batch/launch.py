@@ -169,13 +169,18 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     """Give an event that Ctrl-C and SIGTERM set, and let a second one cancel the task that is in the block.
 
     For `run`: ``with stop_on_signals() as stop: await run(..., stop=stop)``. The first signal lets what is in
-    flight arrive; the second one ends the run at once. Where the loop takes no signal handlers (Windows),
+    flight arrive; the second one ends the run at once; a third one kills the process, as if nobody
+    waited for it, which the next run can cope with. Where the loop takes no signal handlers (Windows),
     signals do what they do otherwise.
     """
     loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
-    def on_signal() -> None:
-        if stop.is_set() and task is not None:
+    def on_signal(number: signal.Signals) -> None:
+        if task is None or task.cancelling():
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif stop.is_set():
             task.cancel()
         stop.set()
 
@@ -185,7 +190,7 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
         with suppress(
             NotImplementedError, ValueError, RuntimeError
         ):  # Windows, or not the main thread
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
             before[number] = previous
     try:
         yield stop

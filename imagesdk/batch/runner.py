@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ __all__ = ("InDoubt", "Summary", "run_jobs")
 
 InDoubt = Literal["retry", "skip"]
 
+_ASKED = Stop(reason="asked", message="the run was asked to end")
 _ENDED: tuple[State, ...] = ("done", "rejected", "submitted", "in_doubt")
 _MOST_LOST = 3
 """Workers that a job may lose in one run: it may be the job that kills them."""
@@ -145,10 +146,14 @@ async def run_jobs(
             on_stop=on_stop,
         )
         await run.recover()
-        if jobs is None:
-            total = await ledger.total()
-        else:
-            total = await ledger.load(jobs, allow_changed=allow_changed)
+        try:
+            if jobs is None:
+                total = await ledger.total()
+            else:
+                total = await ledger.load(_until(stop, jobs), allow_changed=allow_changed)
+        except _StoppedError:
+            on_stop(_ASKED)
+            return Summary(stopped=_ASKED)
         on_begin(total)
         await run.look_back()
         try:
@@ -169,6 +174,18 @@ async def run_jobs(
     if run.budget.limits.prices is not None:
         summary.cost = round(run.budget.cost, 6)
     return summary
+
+
+class _StoppedError(Exception):
+    """The run was asked to end while its input was read."""
+
+
+def _until(stop: asyncio.Event | None, jobs: Iterable[Job]) -> Iterator[Job]:
+    """Yield *jobs*, in the ledger's thread; the input is taken back if the run is asked to end meanwhile."""
+    for job in jobs:
+        if stop is not None and stop.is_set():
+            raise _StoppedError
+        yield job
 
 
 async def _undisturbed(work: Coroutine[None, None, None]) -> None:
@@ -258,7 +275,7 @@ class _Run:
 
         async def wait_for(event: asyncio.Event) -> None:
             await event.wait()
-            self._end(Stop(reason="asked", message="the run was asked to end"))
+            self._end(_ASKED)
 
         seconds = self.budget.limits.deadline
         late = Stop(

@@ -149,7 +149,7 @@ async def test_an_event_that_is_set_before_lets_nothing_be_sent(tmp_path: Path) 
     stop = asyncio.Event()
     stop.set()
     summary, sent = await end(tmp_path, lambda _: after(0), "abc", stop=stop)
-    assert (reason_of(summary), states_of(summary), sent) == ("asked", {"left": 3}, [])
+    assert (reason_of(summary), states_of(summary), sent) == ("asked", {}, [])
 
 
 def test_what_waits_for_the_limit_is_let_go_at_once(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_what_waits_to_be_tried_again_is_let_go(tmp_path: Path) -> None:
 
     def answer(request: SentRequest) -> ScriptedAnswer | ImageSDKError:
         if request.json["prompt"] == "billed":
-            return ResponseInterruptedError("reset", phase="receive")
-        return refusal(500, "broken", "server_error")
+            return ResponseInterruptedError("reset", phase="receive", retry_after=30.0)
+        return ScriptedAnswer({"error": {}}, status=500, headers={"retry-after": "30"})
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -197,7 +197,7 @@ def test_what_waits_to_be_tried_again_is_let_go(tmp_path: Path) -> None:
             api_key="sk-test",
             transport=transport,
             images_per_minute=None,
-            retry=RetryPolicy(5, backoff=30.0),
+            retry=RetryPolicy(5),
         ) as session:
             jobs = prompts("billed", "free")
             summary = await run_jobs(Worker(session, tmp_path), jobs, tmp_path, stop=stop)

@@ -321,3 +321,49 @@ def test_a_second_signal_ends_at_once_and_says_what_is_in_doubt(
     assert process.returncode == EXIT_CODES["interrupted"]
     assert "Traceback" not in said
     assert statuses(out) == {"fox-0": "in_doubt", "fox-1": "in_doubt"}
+
+
+def test_a_third_signal_kills_a_process_that_waits_for_its_input(out: Path) -> None:
+    """While standard input is read nothing can end it but its end, and the third signal; nothing is left behind."""
+    command = [*PROGRAM, "batch", "run", "-", "--out", str(out)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=clean_environment(OPENAI_API_KEY=KEY),
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"prompt": "a fox"}\n')
+        process.stdin.flush()
+        until = time.monotonic() + 20
+        while process.poll() is None:
+            assert time.monotonic() < until
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+    assert process.returncode in (-signal.SIGINT, EXIT_CODES["interrupted"])
+    assert not list(out.glob("*.png"))
+
+
+def test_a_signal_while_the_input_is_read_takes_it_back(
+    out: Path, environment: Callable[..., dict[str, str]], served: str
+) -> None:
+    """A run that is asked to end while it reads its file has begun nothing."""
+    command = [*PROGRAM, "batch", "run", "-", "--out", str(out)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=served),
+    ) as process:
+        assert process.stdin is not None
+        until = time.monotonic() + 20
+        while not (out / "run.db").exists():
+            assert time.monotonic() < until
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(b'{"prompt": "a fox"}\n' * 2)
+    assert process.returncode == EXIT_CODES["interrupted"]
+    assert b"0 images from 0 requests" in said
+    assert (_count(out, "pending"), (out / "manifest.jsonl").read_bytes()) == (0, b"")
