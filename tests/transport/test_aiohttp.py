@@ -41,7 +41,7 @@ from imagesdk.errors import (
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport._aiohttp import AiohttpTransport
-from imagesdk.transport.base import Progress, read_all
+from imagesdk.transport.base import Progress, Transport, read_all
 from tests.integration.leaks import everything, logged
 from tests.integration.raw_server import (
     GOOD,
@@ -177,12 +177,20 @@ async def test_redirects_are_not_followed(key: str) -> None:
     assert "API calls follow no redirects: set base_url" in str(error)
 
 
-async def test_no_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxy variables of the environment are not obeyed: keys pass no machine nobody named."""
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+async def test_nothing_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    """Proxies and passwords of the environment are not used: keys pass no machine nobody named."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    async with served(good) as (_, images):
-        assert (await images.generate("a fox")).data
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with RawServer(says(b"image")) as store:
+        step = _image_at(f"{store.url}/a.png")
+        async with served(step, api_key=key) as (server, images):
+            assert await (await images.generate("a fox")).data[0].read() == b"image"
+    assert server.requests[0].headers["authorization"] == f"Bearer {key}"
+    assert "authorization" not in store.requests[0].headers
 
 
 async def test_no_cookies() -> None:
@@ -446,6 +454,19 @@ async def test_self_signed(self_signed: ssl.SSLContext, key: str) -> None:
     assert caught.value.attempts[0].outcome == "not_sent"
 
 
+async def test_self_signed_images(self_signed: ssl.SSLContext) -> None:
+    """Images are fetched from whom somebody vouches for, no less than answers."""
+    async with (
+        RawServer(says(b"image"), tls=self_signed) as store,
+        served(_image_at(f"{store.url}/a.png")) as (_, images),
+    ):
+        response = await images.generate("a fox")
+        transport = images._pipeline.transport
+        with pytest.raises(ConnectError, match="cannot be trusted"):
+            await _fetch(transport, response.data[0].url)
+    assert store.requests == []
+
+
 async def test_plain_http_where_tls_is_expected() -> None:
     """TLS to a server that speaks plain HTTP is a ConnectError."""
 
@@ -489,9 +510,9 @@ def _image_at(url: str) -> Step:
     return says(json.dumps({"data": [{"url": url}]}).encode())
 
 
-async def _fetch(transport: AiohttpTransport, url: str) -> bytes:
+async def _fetch(transport: Transport, url: str | None) -> bytes:
     """Ask for what a server named, as a download does."""
-    request = WireRequest(method="GET", path=url, headers={}, body=None)
+    request = WireRequest(method="GET", path=url or "", headers={}, body=None)
     async with transport.send(request, credentials={}, progress=Progress(), foreign=True) as reply:
         return bytes(await read_all(reply, 1000))
 
