@@ -74,7 +74,8 @@ _AZURE = ServerProfile(
 
 # xAI ------------------------------------------------------------------------------------------
 # https://docs.x.ai/developers/model-capabilities/images/generation (read 2026-11-26): edits are JSON only,
-# at most 10 images a request, at most 3 images in. size and style are not supported.
+# at most 10 images a request, at most 3 images in. https://www.withone.ai/knowledge/x-ai, a copy of xAI's
+# schema (read 2026-11-26): ratios, quality, mask; size and style are not supported.
 # github.com/BerriAI/litellm litellm/llms/xai/image_edit/transformation.py at 005b9f1c: image or images,
 # {"url"} or {"file_id"}.
 _XAI_FIELDS: dict[str, Rule] = {
@@ -140,7 +141,7 @@ _LOCALAI = attrs.evolve(
     paths=_GENERATIONS,
     default_family=_models_of("LocalAI"),
     response_formats={"url": "url", "b64_json": "b64_json"},
-    notes="A prompt is `wanted|not wanted`; a size that is none becomes 512x512. Images to start from go into "
+    notes="What stands behind a vertical bar in the prompt is not wanted. A size that is none becomes 512x512. Images to start from go into "
     "extra_body as base64: `file`, `ref_images`. While a model loads it answers 503 with Retry-After.",
 )
 

@@ -297,7 +297,7 @@ class AnswerDecoder:
     def _blocked(self, data: object) -> ModerationError | None:
         """Return the error for an answer whose images were held back, as xAI's says it.
 
-        https://docs.x.ai/developers/rest-api-reference/inference/images (read 2026-11-26)
+        https://www.withone.ai/knowledge/x-ai, a copy of xAI's schema (read 2026-11-26)
         """
         if not isinstance(data, dict):
             return None
