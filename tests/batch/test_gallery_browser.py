@@ -25,6 +25,13 @@ EVIL = (
     "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'> a <b>fox</b>"
 )
 MANY = 10_000
+TALL: dict[str, Any] = {
+    "file": "tall.png",
+    "width": 100,
+    "height": 300,
+    "bytes": 1,
+    "sha256": "cd" * 32,
+}
 SHOWN = "document.querySelectorAll('.row .card').length"
 
 
@@ -87,6 +94,7 @@ def write(out: Path, *records: Record) -> Path:
     """Write a run with one picture, and its page."""
     (out / "00001").mkdir(parents=True)
     Image.new("RGB", (300, 200), "teal").save(out / "00001/fox 100%#1.png")
+    Image.new("RGB", (100, 300), "navy").save(out / TALL["file"])
     (out / MANIFEST).write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in records))
     build(out)
     return out
@@ -111,7 +119,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compared(5, "a fox", quality="low", **small),
         compared(6, "a fox", 6, quality="low", **large),
         compared(7, "an otter", quality="low", **small),
-        compared(8, "an otter", quality="low", **large),
+        attrs.evolve(compared(8, "an otter", quality="low", **large), images=[TALL]),
         failure(9, "content_policy_violation", f"no: {EVIL}"),
         failure(10, "content_policy_violation"),
         failure(11, "too_dark"),
@@ -133,7 +141,8 @@ def test_everything_is_there_and_every_picture_is_loaded(page: Browser) -> None:
     assert texts(page, ".summary")[0].startswith("15 images · 11 requests · 4 failed · 2.00 spent")
     assert texts(page, ".card .title")[0] == EVIL
     loaded = page.run("[...document.images].map((i) => [i.naturalWidth, i.getAttribute('src')])")
-    assert loaded == [[300, f".thumbnails/ab/{'ab' * 32}.webp"]] * 15
+    wide, tall = (f".thumbnails/{name}/{name * 32}.webp" for name in ("ab", "cd"))
+    assert sorted(loaded) == [[100, tall], *[[300, wide]] * 14]
     assert "partial" in texts(page, ".badge")
 
 
@@ -186,6 +195,12 @@ def test_prompts_are_compared(page: Browser) -> None:
     )
     assert sorted(cells, reverse=True)[:3] == [4, 1, 1]  # of six, four are shown
     assert texts(page, ".row .more") == ["+2"]
+    fits = page.run(
+        "[...document.querySelectorAll('.row .well img')].every((i) => i.height <= i.parentElement.clientHeight)"
+    )
+    assert fits
+    lefts = "[...document.querySelectorAll('%s')].map((e) => e.getBoundingClientRect().left)"
+    assert page.run(lefts % ".heads > div") == page.run(lefts % ".row:nth-child(2) > div")
     assert texts(page, ".by button") == ["model", "size", "quality"]
     page.click(".by button:nth-child(3)")
     page.settle()
