@@ -220,7 +220,6 @@ def _shoot(program: str, run: Path, large: Path, folder: Path) -> None:
     shoot("gallery-failures", page, "#view=failures")
     shoot("gallery-detail", page, "#q=illustration", "document.querySelector('.card').click()")
     shoot("gallery-phone", page, **phone)
-    shoot("gallery-phone-compare", page, "#view=compare&zoom=140&q=illustration", **phone)
     shoot(
         "gallery-10000",
         large / "index.html",
