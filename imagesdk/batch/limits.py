@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -112,6 +113,7 @@ class Budget:
         failed: Those of them that did not bring all that they asked for.
         images: Images that were, or may have been, paid for.
         cost: What they cost, at most, if there are prices.
+        free_bytes: Room on the disk, as it was measured last, without what came since.
     """
 
     limits: Limits
@@ -119,6 +121,7 @@ class Budget:
     failed: int = 0
     images: int = 0
     cost: float = 0.0
+    free_bytes: int = sys.maxsize
     _reserved: dict[int, _Share] = attrs.field(factory=dict[int, _Share], init=False)
     _largest_bytes: int = attrs.field(default=0, init=False)
 
@@ -127,13 +130,8 @@ class Budget:
         """Requests for which something is reserved."""
         return len(self._reserved)
 
-    def lacks(self, entry: Entry, free_bytes: int) -> Stop | None:
-        """Return what is lacking for a request, beside those in flight; None if it may be sent.
-
-        Args:
-            entry: The request.
-            free_bytes: Room on the disk.
-        """
+    def lacks(self, entry: Entry) -> Stop | None:
+        """Return what is lacking for a request, beside those in flight; None if it may be sent."""
         share, limits = self._most(entry), self.limits
         images = self.images + share.images + sum(s.images for s in self._reserved.values())
         if limits.max_images is not None and images > limits.max_images:
@@ -151,8 +149,8 @@ class Budget:
             )
         waited_for = share.images + sum(s.images for s in self._reserved.values())
         needed = waited_for * (self._largest_bytes or _IMAGE_BYTES) + _MARGIN_BYTES
-        if free_bytes < needed:
-            message = f"{free_bytes:,} bytes are free; the next images may need {needed:,}"
+        if self.free_bytes < needed:
+            message = f"{self.free_bytes:,} bytes are free; the next images may need {needed:,}"
             return Stop(reason="disk", message=message)
         return None
 
@@ -174,6 +172,7 @@ class Budget:
         self.images += len(record.images) + doubtful
         sizes = [image["bytes"] for image in record.images]
         self._largest_bytes = max(self._largest_bytes, *sizes, 0)
+        self.free_bytes -= sum(sizes)
         if (prices := self.limits.prices) is None:
             return record
         price = prices.price(record.endpoint, record.params, self.limits.model)

@@ -30,6 +30,8 @@ __all__ = ("InDoubt", "Summary", "run_jobs")
 
 InDoubt = Literal["retry", "skip"]
 
+_MEASURE_EVERY = 1.0
+"""Seconds between two looks at the room on the disk."""
 _ASKED = Stop(reason="asked", message="the run was asked to end")
 _ENDED: tuple[State, ...] = ("done", "rejected", "submitted", "in_doubt")
 _MOST_LOST = 3
@@ -221,6 +223,7 @@ class _Run:
     failure: OSError | ImageSDKError | None = None
     _next: deque[Entry] = attrs.field(factory=deque[Entry], init=False)
     _after: int = attrs.field(default=0, init=False)
+    _measure_at: float = attrs.field(default=0.0, init=False)
     _more: bool = attrs.field(default=True, init=False)
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     _news: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -324,9 +327,11 @@ class _Run:
                 if self._next:
                     self._after = self._next[-1].job.line
             while self._next and self.summary.stopped is None:
-                free = await asyncio.to_thread(free_bytes, self.out)
+                if (now := asyncio.get_running_loop().time()) >= self._measure_at:
+                    self._measure_at = now + _MEASURE_EVERY
+                    self.budget.free_bytes = await asyncio.to_thread(free_bytes, self.out)
                 self._news.clear()
-                lacking = self.budget.lacks(self._next[0], free)
+                lacking = self.budget.lacks(self._next[0])
                 if lacking is None:
                     entry = self._next.popleft()
                     self.budget.reserve(entry)

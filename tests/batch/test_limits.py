@@ -60,7 +60,8 @@ def record_of(entry: Entry, images: int, status: Status = "done", **more: Any) -
 
 def reasons(budget: Budget, entry: Entry, free_bytes: int = ROOM) -> str | None:
     """Return what is lacking."""
-    stop = budget.lacks(entry, free_bytes)
+    budget.free_bytes = free_bytes
+    stop = budget.lacks(entry)
     return None if stop is None else stop.reason
 
 
@@ -132,7 +133,10 @@ def test_an_image_must_have_room_on_the_disk() -> None:
     budget.settle(entry, record_of(entry, 2))
     assert reasons(budget, entry_of(2, n=2), (1 << 20) + 2000) is None
     assert reasons(budget, entry_of(2, n=2), (1 << 20) + 1999) == "disk"
-    stop = budget.lacks(entry_of(2), 7)
+    budget.free_bytes = 1_000_007
+    budget.reserve(entry)
+    budget.settle(entry, record_of(entry, 1000))
+    stop = budget.lacks(entry_of(2))
     assert stop is not None
     error = disk_is_full(stop, Path("out"))
     assert error.errno == errno.ENOSPC
