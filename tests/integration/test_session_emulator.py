@@ -77,6 +77,19 @@ async def test_gpt_image(emulator: EmulatorServer, key: str, png: Png, tmp_path:
     assert [file.field for file in emulator.requests[-1].files] == ["image[]", "image[]"]
 
 
+async def test_edits_as_json(emulator: EmulatorServer, key: str, png: Png) -> None:
+    """A server that takes edits as forms and as JSON makes the same picture of both."""
+    images, mask = [png((64, 64)), png((64, 64), "RGB")], png((64, 64))
+    made = []
+    for server in ("openai", "openai-json"):
+        async with ImageSession(
+            server=server, base_url=emulator.base_url, api_key=key, model="gpt-image-2"
+        ) as session:
+            result = await session.edit(images, "a hat", mask=mask, size="1024x1024")
+            made.append(await result.data[0].read())
+    assert made[0] == made[1]
+
+
 async def test_split(emulator: EmulatorServer, key: str) -> None:
     """More images than one request carries arrive all the same."""
     async with ImageSession(base_url=emulator.base_url, api_key=key) as images:
