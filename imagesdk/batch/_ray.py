@@ -21,7 +21,9 @@ from typing import Any, Self
 
 import attrs
 
+from imagesdk.batch.destination import is_url
 from imagesdk.batch.engine import BeforeSend, Report, WorkerLost
+from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.remote import (
     LimiterHost,
@@ -65,8 +67,8 @@ class RayEngine:
     connected to is used, and left as it is.
 
     Args:
-        spec: How each worker sets itself up. Its folder must be one that all machines see under the
-            same name, and so must the folders of the jobs' input images.
+        spec: How each worker sets itself up. Its folder for the images must be one that all machines see
+            under the same name, which is looked at first, and so must the folders of the jobs' input images.
         address: ``"ray://HOST:PORT"`` or whatever else ``ray.init`` takes; None for ``RAY_ADDRESS``, or
             else for a cluster of this machine alone, which ends with the engine.
         workers: Actors, 1 or more; None for one on each machine.
@@ -91,6 +93,7 @@ class RayEngine:
             raise ConfigurationError(f"workers is {workers!r}; it must be 1 or more")
         self._spec = spec
         self._here = Path()
+        self._token: Path | None = None
         self._address = address
         self._workers = workers
         self._concurrency = concurrency
@@ -167,9 +170,15 @@ class RayEngine:
         return foresee(self._snapshot, images)
 
     async def _make_ready(self) -> None:
-        for error in await asyncio.gather(*(seat.actor.ready.remote() for seat in self._seats)):
-            if error is not None:
-                raise error
+        token = None if self._token is None else f"{ARRIVING}/{self._token.name}"
+        ready = (seat.actor.ready.remote(token) for seat in self._seats)
+        try:
+            for error in await asyncio.gather(*ready):
+                if error is not None:
+                    raise error
+        finally:
+            if self._token is not None:
+                await asyncio.to_thread(self._token.unlink)
 
     async def _look(self) -> None:
         while True:
@@ -204,7 +213,14 @@ class RayEngine:
                 raise ConfigurationError(f"Ray cannot be reached: {error}") from error
             self._is_ours = True
         self._here = Path.cwd()
-        self._spec = attrs.evolve(self._spec, out=self._here / self._spec.out)
+        if not is_url(self._spec.out):
+            out = self._here / self._spec.out
+            self._spec = attrs.evolve(self._spec, out=out)
+            self._token = (
+                out / ARRIVING / f"{secrets.token_hex(8)}.part"
+            )  # a kill may leave it there
+            self._token.parent.mkdir(parents=True, exist_ok=True)
+            self._token.touch()
         workers = self._workers or sum(node["Alive"] for node in ray.nodes())
         shared = None if self._spec.limiter is not None else self._spec.make_limiter()
         known_as: str | None = None

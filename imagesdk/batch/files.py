@@ -19,15 +19,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, probe, sniff
+from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, ReadAt, probe, sniff
 
 __all__ = (
     "ARRIVING",
+    "SUFFIXES_IN_PLACE",
     "arrived",
     "describe",
     "free_bytes",
     "in_place",
     "is_there",
+    "look_of",
     "place",
     "stems",
 )
@@ -38,7 +40,7 @@ _FILES_A_FOLDER = 990
 """Images in one folder; there is room for ledger, manifest and a page within a thousand."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _ARRIVED = re.compile(r"([0-9a-f]{32})-([1-9][0-9]*)\.[a-z]+")
-_SUFFIXES = (*SUFFIXES.values(), ".bin")
+SUFFIXES_IN_PLACE = (*SUFFIXES.values(), ".bin")
 
 
 def stems(custom_id: str) -> Iterator[str]:
@@ -66,26 +68,34 @@ def place(stem: str, first: int, number: int) -> str:
 def describe(out: Path, path: Path) -> dict[str, Any]:
     """Return what the manifest says about an image file of the run in *out*."""
     with path.open("rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        kind = sniff(file.read(HEAD_BYTES))
 
         def read_at(offset: int, size: int) -> bytes:
             file.seek(offset)
             return file.read(size)
 
-        width = height = None
-        with suppress(ValueError):
-            info = probe(read_at, size_bytes, whole=False)
-            width, height = info.width, info.height
+        looks = look_of(read_at, os.fstat(file.fileno()).st_size)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": path.relative_to(out).as_posix(), **looks, "sha256": digest}
+
+
+def look_of(read_at: ReadAt, size_bytes: int) -> dict[str, Any]:
+    """Return what the beginning of an image says of it, None where it says nothing.
+
+    Args:
+        read_at: Reads it by offset.
+        size_bytes: Its size.
+    """
+    kind = sniff(read_at(0, HEAD_BYTES))
+    width = height = None
+    with suppress(ValueError):
+        info = probe(read_at, size_bytes, whole=False)
+        width, height = info.width, info.height
     return {
-        "file": path.relative_to(out).as_posix(),
         "mime_type": MIME_TYPES.get(kind) if kind else None,
         "width": width,
         "height": height,
         "bytes": size_bytes,
-        "sha256": digest,
     }
 
 
@@ -121,7 +131,7 @@ def arrived(out: Path, key: str | None = None) -> dict[str, dict[int, Path]]:
 
 def in_place(out: Path, name: str) -> Path | None:
     """Return the image that `place` calls *name*, None if it is not there."""
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES_IN_PLACE:
         if (path := out / f"{name}{suffix}").is_file():
             return path
     return None

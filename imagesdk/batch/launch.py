@@ -7,11 +7,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, Rules
 from imagesdk.batch.ledger import State, Total, has_ledger
@@ -34,8 +34,9 @@ SessionLike: TypeAlias = ImageSession | Mapping[str, Any] | None
 
 async def run(
     source: Source | None,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | Destination,
     *,
+    ledger: str | os.PathLike[str] | None = None,
     session: SessionLike = None,
     kind: Format | None = None,
     concurrency: int = 16,
@@ -66,7 +67,10 @@ async def run(
         source: Path of a file of JSON lines, CSV, TSV or a prompt a line; ``"-"`` for standard input; or rows:
             mappings as a line of JSON has them, such as ``{"id": "a", "prompt": "a fox", "n": 2}``. None
             for the requests of the last run into *out* that failed. ``docs/batch.md`` has the fields.
-        out: Folder for images, manifest and ledger, on a local disk; made if need be.
+        out: Folder for images, manifest and ledger, on a local disk; made if need be. Or the URL of a store of
+            objects for the images, such as ``s3://bucket/prefix`` (extra ``store``).
+        ledger: Local folder for manifest and ledger. None for *out*, or for one in the working directory that is
+            called after the URL, such as ``s3-bucket-prefix``.
         session: An open session, which is not closed; or the arguments of `imagesdk.ImageSession` to make one
             with for this run; None for one as the environment says.
         kind: ``"jsonl"``, ``"csv"``, ``"tsv"`` or ``"txt"``; None for what the suffix says, or else JSON lines.
@@ -120,7 +124,7 @@ async def run(
         >>> summary.images, summary.failed
         (3, 0)
     """
-    folder = Path(out)
+    destination = destination_of(out, ledger)
     if isinstance(prices, str | os.PathLike):
         prices = await asyncio.to_thread(read_prices, prices)
     async with the_session(session) as opened:
@@ -137,9 +141,9 @@ async def run(
         states: list[State] = [*include]
         if source is None:
             states.append("failed")
-            if not await asyncio.to_thread(has_ledger, folder):
+            if not await asyncio.to_thread(has_ledger, destination.folder):
                 raise LedgerError(
-                    f"there was no run into {folder}: nothing there can be done again"
+                    f"there was no run into {destination.folder}: nothing there can be done again"
                 )
         else:
             jobs = open_source(source, kind, rules=rules_with_prices(opened, prices))
@@ -147,9 +151,9 @@ async def run(
             if in_doubt == "retry":
                 states.append("in_doubt")
         return await run_jobs(
-            engine or Worker(opened, folder),
+            engine or Worker(opened, destination),
             jobs,
-            folder,
+            destination,
             concurrency=concurrency,
             only=states,
             allow_changed=allow_changed,

@@ -146,14 +146,16 @@ class Ledger:
     made.
 
     Args:
-        out: The run's folder, which exists.
+        out: Folder for ledger and manifest, which exists.
+        images: Folder that the files of the records are relative to; None for the same.
 
     Raises:
         LedgerError: Another runner has it, or it cannot be read or written.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, images: Path | None = None) -> None:
         self._out = out
+        self._images = images or out
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="imagesdk-ledger")
         self._waiting: list[tuple[_Operation, asyncio.Future[Any]]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -318,7 +320,10 @@ class Ledger:
 
     async def _close(self) -> None:
         try:
-            await self._in_thread(self._close_files)
+            # Shielded: what is cancelled before the thread begins with it would never be done.
+            loop = asyncio.get_running_loop()
+            closing = loop.run_in_executor(self._thread, self._wrapped, self._close_files)
+            await asyncio.shield(closing)
         finally:
             self._thread.shutdown(wait=False)
 
@@ -525,7 +530,10 @@ class Ledger:
         )
         self._lines.append(line + b"\n")
         if record.images:
-            self._folders |= {self._out, *((self._out / i["file"]).parent for i in record.images)}
+            self._folders |= {
+                self._images,
+                *((self._images / i["file"]).parent for i in record.images),
+            }
 
     @staticmethod
     def _count_images(db: sqlite3.Connection) -> int:

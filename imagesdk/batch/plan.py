@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 
+from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.estimate import Estimate, add_up
 from imagesdk.batch.files import is_there
 from imagesdk.batch.jobs import Job
@@ -50,7 +51,7 @@ class Plan:
 
 async def plan(
     source: Source,
-    out: Path,
+    out: Path | Destination,
     session: ImageSession,
     *,
     kind: Format | None = None,
@@ -62,7 +63,8 @@ async def plan(
 
     Args:
         source: See `imagesdk.batch.launch.run`.
-        out: Folder of the run; it need not exist, and is not made.
+        out: Where the images of the run go; it need not exist, and is not made. What is done is looked for in a
+            folder, and believed of a store.
         session: What the requests would be sent with.
         kind: See `imagesdk.batch.launch.run`.
         states: Of the requests that are to be done.
@@ -73,13 +75,15 @@ async def plan(
         BatchError: As for a run.
         LedgerError: A run is at work in *out*, or the ledger cannot be read.
     """
+    destination = destination_of(out)
+    images = None if destination.lists else destination.here
     jobs = open_source(source, kind, rules=rules_with_prices(session, prices))
 
     def look(entries: Iterator[Entry]) -> tuple[_Seen, Callable[[], Estimate]]:
-        seen = _Seen(out=out, states=states)
+        seen = _Seen(images=images, states=states)
         return seen, add_up(session, seen.to_do(entries), prices)
 
-    async with _folder_for(out) as folder, Ledger(folder) as ledger:
+    async with _folder_for(destination.folder) as folder, Ledger(folder) as ledger:
         total, duplicates, (seen, estimated) = await ledger.rehearse(
             jobs, look, allow_changed=allow_changed
         )
@@ -112,7 +116,7 @@ async def _folder_for(out: Path) -> AsyncIterator[Path]:
 class _Seen:
     """Counts requests while they go by."""
 
-    out: Path
+    images: Path | None
     states: Collection[State]
     before: Counter[State] = attrs.field(factory=Counter[State], init=False)
     in_doubt: int = attrs.field(default=0, init=False)
@@ -122,7 +126,12 @@ class _Seen:
         """Yield what is to be done."""
         for entry in entries:
             state: State = "in_doubt" if entry.state == "started" else entry.state
-            gone = state == "done" and entry.record and not is_there(self.out, entry.record.images)
+            gone = (
+                state == "done"
+                and entry.record is not None
+                and self.images is not None
+                and not is_there(self.images, entry.record.images)
+            )
             if state in self.states or gone:
                 self.in_doubt += state == "in_doubt"
                 self.upload_bytes += sum(map(os.path.getsize, entry.job.files))

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import attrs
 
+from imagesdk.batch.destination import destination_of, is_url
 from imagesdk.batch.engine import Report, WorkerLost
+from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.worker import Worker, WorkerSpec
-from imagesdk.errors import ImageSDKError, LedgerError
+from imagesdk.errors import ConfigurationError, ImageSDKError, LedgerError
 from imagesdk.limiters.base import (
     CallTooLarge,
     Limiter,
@@ -96,17 +101,18 @@ class WorkerHost:
         self._worker: Worker | None = None
         self._talks: dict[str, _Talk] = {}
 
-    async def ready(self) -> Exception | None:
-        """Open the session; return why it cannot be."""
+    async def ready(self, token: str | None = None) -> Exception | None:
+        """Open the session; return why it cannot be.
+
+        Args:
+            token: Name of a file that the driver has put into the folder for the images, None for none.
+        """
         async with self._opening:
             if self._worker is None:
                 try:
-                    session = await self._stack.enter_async_context(
-                        self._spec.session(self._limiter)
-                    )
+                    self._worker = await self._open(token)
                 except (ImageSDKError, OSError) as error:
                     return error
-                self._worker = Worker(session, self._spec.out)
         return None
 
     async def begin(self, entry: Entry) -> Step:
@@ -147,6 +153,20 @@ class WorkerHost:
             await self.drop(key)
         await self._stack.aclose()
 
+    async def _open(self, token: str | None) -> Worker:
+        out = self._spec.out
+        folder = None
+        if is_url(out):
+            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="imagesdk-"))
+            self._stack.push_async_callback(asyncio.to_thread, _remove_if_empty, folder)
+        elif not await asyncio.to_thread(Path(out, token or "").exists):
+            raise ConfigurationError(
+                f"{socket.gethostname()} does not see the driver's folder {out}: it must be one that all "
+                "machines share, or a store (--out s3://…)"
+            )
+        session = await self._stack.enter_async_context(self._spec.session(self._limiter))
+        return Worker(session, destination_of(out, folder))
+
     async def _work(self, entry: Entry, talk: _Talk) -> None:
         if self._worker is None:
             raise AssertionError("a worker that is ready has a session")
@@ -159,6 +179,14 @@ class WorkerHost:
             del self._talks[str(entry.idempotency_key)]
             if step is not None:
                 talk.said.put_nowait(step)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a worker's folder, unless it holds what the store did not take."""
+    with suppress(OSError):
+        (folder / ARRIVING).rmdir()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 # The limit ------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from typing import Literal
 
 import attrs
 
+from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import Engine, Report, WorkerLost
-from imagesdk.batch.files import ARRIVING, arrived, free_bytes, is_there
+from imagesdk.batch.files import ARRIVING, arrived, free_bytes
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Entry, Ledger, State, Total
 from imagesdk.batch.limits import Budget, Limits, Stop, disk_is_full
@@ -76,7 +77,7 @@ class Summary:
 async def run_jobs(
     engine: Engine,
     jobs: Iterable[Job] | None,
-    out: Path,
+    out: Path | Destination,
     *,
     concurrency: int = 16,
     in_doubt: InDoubt = "retry",
@@ -97,7 +98,7 @@ async def run_jobs(
         engine: Does the jobs: a `imagesdk.batch.worker.Worker`, to do them in this event loop.
         jobs: From `imagesdk.batch.source.open_source`. They are read to the end, in a thread, before
             anything is sent, and none is held in memory: the ledger has them. None for those of the last run.
-        out: Folder for images, ledger and manifest on a local disk; made if need be.
+        out: Folder for images, ledger and manifest on a local disk, made if need be; or another place.
         concurrency: Most requests in flight.
         in_doubt: What to do with jobs that an earlier run sent without hearing of their end, so that they
             may have been billed: ``"retry"`` sends them again with the same Idempotency-Key,
@@ -125,7 +126,7 @@ async def run_jobs(
     Raises:
         BatchError: A job cannot be used, or was done with other parameters; nothing was sent.
         LedgerError: Another runner works in *out*, or the ledger cannot be read or written.
-        OSError: A file cannot be written; what is in flight is finished first. What was saved stays.
+        OSError: A file or an object cannot be written; what is in flight is finished first. What was saved stays.
     """
     if concurrency < 1:
         raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
@@ -134,11 +135,12 @@ async def run_jobs(
     if sample is not None and sample < 1:
         raise ConfigurationError(f"sample is {sample!r}; it must be 1 or more")
     states = only or ("pending", "failed", *(("in_doubt",) if in_doubt == "retry" else ()))
-    await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
-    async with Ledger(out) as ledger:
+    destination = destination_of(out)
+    await destination.prepare()
+    async with Ledger(destination.folder, destination.here) as ledger:
         run = _Run(
             engine=engine,
-            out=out,
+            out=destination,
             ledger=ledger,
             states=states,
             budget=Budget(limits=limits or Limits()),
@@ -157,6 +159,7 @@ async def run_jobs(
             on_stop(_ASKED)
             return Summary(stopped=_ASKED)
         on_begin(total)
+        await run.adopt()
         await run.look_back()
         try:
             await run.work(concurrency, sample, stop)
@@ -164,11 +167,11 @@ async def run_jobs(
             await _undisturbed(run.recover())
             raise
         with suppress(OSError):  # what is still in it is for the next run
-            await asyncio.to_thread((out / ARRIVING).rmdir)
+            await asyncio.to_thread((destination.here / ARRIVING).rmdir)
     summary = run.summary
     if run.failure is not None:
         run.failure.add_note(
-            f"{summary.images} images were saved now in {out}; run it again once that is put right"
+            f"{summary.images} images were saved now in {destination}; run it again once that is put right"
         )
         raise run.failure
     begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt
@@ -211,7 +214,7 @@ class _Run:
     """One run, while it lasts."""
 
     engine: Engine
-    out: Path
+    out: Destination
     ledger: Ledger
     states: Collection[State]
     budget: Budget
@@ -232,11 +235,20 @@ class _Run:
 
     async def recover(self) -> None:
         """Find what arrived of the requests that were in flight when the last run ended."""
-        found = await asyncio.to_thread(arrived, self.out)
+        found = await asyncio.to_thread(arrived, self.out.here)
         for entry in await self.ledger.started():
-            record = await asyncio.to_thread(recover, self.out, entry, found)
+            record = await recover(self.out, entry, found)
             self.summary.recovered += record.status == "done"
             await self.ledger.finish(entry, record)
+
+    async def adopt(self) -> None:
+        """Find what a run made of which this ledger knows nothing, where images can be listed."""
+        after = 0
+        while self.out.lists and (page := await self.ledger.page(["pending"], after=after)):
+            after = page[-1].job.line
+            for entry in await self.out.complete(page):
+                await self.ledger.finish(entry, await recover(self.out, entry, {}))
+                self.summary.recovered += 1
 
     async def look_back(self) -> None:
         """Tell what earlier runs did; what they did and is no longer there is to be done again."""
@@ -244,7 +256,7 @@ class _Run:
         states: list[State] = [state for state in _ENDED if state not in self.states]
         while page := await self.ledger.page(states, after=after):
             after = page[-1].job.line
-            gone = await asyncio.to_thread(_gone, self.out, page)
+            gone = await self.out.gone(page)
             if gone:
                 await self.ledger.reset(gone)
             for entry in page:
@@ -329,7 +341,7 @@ class _Run:
             while self._next and self.summary.stopped is None:
                 if (now := asyncio.get_running_loop().time()) >= self._measure_at:
                     self._measure_at = now + _MEASURE_EVERY
-                    self.budget.free_bytes = await asyncio.to_thread(free_bytes, self.out)
+                    self.budget.free_bytes = await asyncio.to_thread(free_bytes, self.out.here)
                 self._news.clear()
                 lacking = self.budget.lacks(self._next[0])
                 if lacking is None:
@@ -338,7 +350,7 @@ class _Run:
                     return entry
                 if not self.budget.in_flight:
                     if lacking.reason == "disk":
-                        raise disk_is_full(lacking, self.out)
+                        raise disk_is_full(lacking, self.out.here)
                     self._end(lacking)
                 else:
                     await self._news.wait()
@@ -397,7 +409,7 @@ class _Run:
         except BatchError as error:  # of before_send, perhaps after an attempt that failed
             if not error.may_be_billed:
                 return None
-            return Report(record=await asyncio.to_thread(recover, self.out, entry, {}))
+            return Report(record=await recover(self.out, entry, {}))
         finally:
             self._flights.discard(flight)
 
@@ -405,8 +417,8 @@ class _Run:
         """Report on a job whose worker is gone; None if it is to be done again."""
         self._lost[entry.id] += 1
         if is_sent:
-            found = await asyncio.to_thread(arrived, self.out, entry.idempotency_key)
-            record = await asyncio.to_thread(recover, self.out, entry, found, why=str(lost))
+            found = await asyncio.to_thread(arrived, self.out.here, entry.idempotency_key)
+            record = await recover(self.out, entry, found, why=str(lost))
         else:
             record = record_of(entry, (), ImageSDKError(f"{lost}; the request was not sent"))
         may_be_sent = not is_sent or "in_doubt" in self.states
@@ -433,12 +445,3 @@ class _Run:
         else:
             self.summary.failed += 1
         self.on_record(record, True)  # noqa: FBT003
-
-
-def _gone(out: Path, page: Iterable[Entry]) -> list[Entry]:
-    """Return the jobs that are done and whose files are no longer there."""
-    return [
-        entry
-        for entry in page
-        if entry.state == "done" and entry.record and not is_there(out, entry.record.images)
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,8 +13,9 @@ from typing import Any, Literal
 
 import attrs
 
+from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import BeforeSend, Report
-from imagesdk.batch.files import ARRIVING, describe, in_place, place
+from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record, error_fields, status_of
 from imagesdk.client._assembly import Validate
@@ -49,7 +51,8 @@ class WorkerSpec:
     It holds no key: a worker reads ``OPENAI_API_KEY`` and its like where it runs, as any session does.
 
     Attributes:
-        out: Folder for the images; the workers and the driver see the same one under this name.
+        out: Folder for the images, which the workers and the driver see under this name; or the URL of a
+            store, as `imagesdk.batch.store.ObjectStore` takes it.
         base_url: As `ImageSession` takes it.
         server: As `ImageSession` takes it.
         model: As `ImageSession` takes it.
@@ -60,7 +63,7 @@ class WorkerSpec:
         validate: As `ImageSession` takes it.
     """
 
-    out: Path
+    out: str | os.PathLike[str]
     base_url: str | None = None
     server: ServerProfile | str | None = None
     model: str | None = None
@@ -119,12 +122,12 @@ class Worker:
 
     Args:
         session: Sends the requests, and holds the limit; it is not closed.
-        out: Folder for the images.
+        out: Where the images go.
     """
 
-    def __init__(self, session: ImageSession, out: Path) -> None:
+    def __init__(self, session: ImageSession, out: str | os.PathLike[str] | Destination) -> None:
         self._session = session
-        self._out = out
+        self._out = destination_of(out)
         self._refuge: Path | None = None
 
     def snapshot(self) -> LimiterSnapshot:
@@ -150,7 +153,7 @@ class Worker:
         async with self._session.map(
             (request,),
             concurrency=1,
-            save_to=Folder(self._out / ARRIVING, name=key),
+            save_to=Folder(self._out.here / ARRIVING, name=key),
             before_send=before,
         ) as outcomes:
             outcome = await anext(outcomes)
@@ -185,11 +188,13 @@ class Worker:
         images: list[Mapping[str, Any]] = []
         arrived = result.data if result is not None else ()
         for number, image in enumerate(arrived, start=1):
-            name = place(entry.stem, entry.first, number)
             try:
-                if image.path is None:
-                    await image.save(self._out / name)
-                images.append(await asyncio.to_thread(_keep, self._out, image, name))
+                path = image.path
+                if path is None:  # in memory, or at a URL
+                    name = f"{entry.idempotency_key}-{number}"
+                    path = await image.save(self._out.here / ARRIVING / name)
+                kept = await self._out.keep(path, entry, number)
+                images.append({**kept, "revised_prompt": image.revised_prompt})
             except ImageSDKError as failure:  # a download that failed
                 error = error or failure
             except OSError as failure:
@@ -224,7 +229,7 @@ class Worker:
             )
         else:
             failure.add_note(
-                f"images that it did not take are in {self._refuge}: move them into {self._out / ARRIVING} "
+                f"images that it did not take are in {self._refuge}: move them into {self._out.here / ARRIVING} "
                 "(make it if need be), and the next run takes them from there instead of paying again"
             )
 
@@ -260,38 +265,27 @@ def record_of(
     )
 
 
-def _keep(out: Path, image: Image, name: str) -> Mapping[str, Any]:
-    """Put an image that is on the disk in its place; return what the manifest says of it."""
-    path = _move(out, image.path, name) if image.path is not None else None
-    if path is None:
-        raise AssertionError("an image that was saved has a path")
-    image.path = path
-    return {**describe(out, path), "revised_prompt": image.revised_prompt}
-
-
-def _move(out: Path, path: Path, name: str) -> Path:
-    target = out / f"{name}{path.suffix}"
-    if path != target:
-        target.parent.mkdir(exist_ok=True)
-        path.replace(target)
-    return target
-
-
-def recover(
-    out: Path,
+async def recover(
+    out: Destination,
     entry: Entry,
     found: Mapping[str, Mapping[int, Path]],
     *,
     why: str = "the run ended while the request was in flight",
 ) -> Record:
-    """Put what arrived of a request that nobody reported in its place; return the record of its job."""
+    """Put what arrived of a request that nobody reported in its place; return the record of its job.
+
+    Raises:
+        OSError: It cannot be put there.
+    """
     here = found.get(entry.idempotency_key or "", {})
     images: list[Mapping[str, Any]] = []
     for number in range(1, entry.images + 1):
-        name = place(entry.stem, entry.first, number)
-        path = _move(out, here[number], name) if number in here else in_place(out, name)
-        if path is not None:
-            images.append({**describe(out, path), "revised_prompt": None})
+        if number in here:
+            image: Mapping[str, Any] | None = await out.keep(here[number], entry, number)
+        else:
+            image = await out.find(entry, number)
+        if image is not None:
+            images.append({**image, "revised_prompt": None})
     error = None
     if len(images) < entry.images:
         error = ImageSDKError(

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from imagesdk import batch
+from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.launch import stop_on_signals
 from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Stop, StopReason
@@ -77,7 +78,7 @@ async def _plan(arguments: argparse.Namespace) -> int:
     async with open_session(arguments) as session:
         found = await plan(
             arguments.file,
-            Path(arguments.out),
+            destination_of(arguments.out, arguments.ledger),
             session,
             kind=arguments.format,
             states=states,
@@ -91,7 +92,7 @@ async def _plan(arguments: argparse.Namespace) -> int:
 
 async def _status(arguments: argparse.Namespace) -> int:
     """Say how far a run is."""
-    out = Path(arguments.out)
+    out = destination_of(arguments.out).folder
     seen = await asyncio.to_thread(look, out)
     print(
         json.dumps(attrs.asdict(seen)) if arguments.json else told_overview(seen, out), flush=True
@@ -107,7 +108,7 @@ async def _export(arguments: argparse.Namespace) -> int:
     def write() -> None:
         with contextlib.ExitStack() as stack:
             lines = stack.enter_context(
-                contextlib.closing(export(Path(arguments.out), arguments.format))
+                contextlib.closing(export(destination_of(arguments.out).folder, arguments.format))
             )
             first = next(lines, b"")  # says whether there is a run, before there is a file
             if arguments.to is None:
@@ -129,7 +130,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     """Run a batch, show how far it is, and report."""
     if arguments.concurrency < 1:
         raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
-    out, console = Path(arguments.out), Console()
+    out, console = destination_of(arguments.out, arguments.ledger), Console()
     records: list[Record] = []
     async with open_session(arguments) as session, open_engine(arguments, session, out) as engine:
         with (
@@ -171,13 +172,15 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     if not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
-    if arguments.gallery:
+    if (
+        arguments.gallery and out.folder == out.here and not out.lists
+    ):  # a page is beside its images
         is_asked = summary.stopped is not None and summary.stopped.reason == "asked"
-        await make_at_the_end(out, console, hurry=is_asked)
+        await make_at_the_end(out.folder, console, hurry=is_asked)
     return _batch_code(summary)
 
 
-def _sentence(summary: Summary, out: Path) -> str:
+def _sentence(summary: Summary, out: Destination) -> str:
     s, stopped = summary, summary.stopped
     twice = f"up to {s.resent_images} images may have been billed twice"
     parts = [
@@ -188,11 +191,14 @@ def _sentence(summary: Summary, out: Path) -> str:
         (s.in_doubt, f"{s.in_doubt} in doubt were left (--in-doubt retry sends them again)"),
         (s.failed, f"{s.failed} failed"),
         (s.rejected, f"{s.rejected} were rejected before, and not sent again"),
-        (s.submitted, f"{s.submitted} are in batches at the server (imagesdk batch fetch {out})"),
+        (
+            s.submitted,
+            f"{s.submitted} are in batches at the server (imagesdk batch fetch {out.folder})",
+        ),
         (s.cost is not None, f"they cost {s.cost or 0.0:,.2f} at most"),
         (stopped, f"stopped, {s.left} not begun: {stopped.message if stopped else ''}"),
         (s.left and not stopped, f"{s.left} were left for another run"),
-        (True, f"manifest: {out / MANIFEST}"),
+        (True, f"manifest: {out.folder / MANIFEST}"),
     ]
     return "; ".join(text for is_so, text in parts if is_so)
 

@@ -76,13 +76,16 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         help="of the file (default: what its suffix says, or else jsonl)",
     )
     parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for images and manifest.jsonl"
+        "--out",
+        metavar="DIR|URL",
+        required=True,
+        help="folder for images and manifest.jsonl; or a store for the images, such as s3://bucket/prefix",
     )
 
 
 def _add_retry(actions: Commands[argparse.ArgumentParser]) -> None:
     parser = add_command(actions, "retry", "do again what failed in the last run into a folder")
-    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument("out", metavar="DIR", help="folder, or URL, of the run")
     parser.add_argument(
         "--include",
         action="append",
@@ -99,14 +102,14 @@ def _add_status(actions: Commands[argparse.ArgumentParser]) -> None:
         "status",
         "say how far a run is, also while it is at work; of what was submitted the server is asked",
     )
-    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument("out", metavar="DIR", help="folder of the run, where its ledger is")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     _add_server(parser)
 
 
 def _add_export(actions: Commands[argparse.ArgumentParser]) -> None:
     parser = add_command(actions, "export", "write what a run brought as a file for other programs")
-    parser.add_argument("out", metavar="DIR", help="folder of the run")
+    parser.add_argument("out", metavar="DIR", help="folder of the run, where its ledger is")
     parser.add_argument(
         "--format",
         choices=("jsonl", "csv", "openai"),
@@ -118,6 +121,12 @@ def _add_export(actions: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ledger",
+        metavar="DIR",
+        help="local folder for the ledger and manifest.jsonl (default: --out, or a folder that is called after "
+        "its URL)",
+    )
     parser.add_argument("--model", help="for requests that name none")
     parser.add_argument(
         "--concurrency",

@@ -5,10 +5,8 @@ Everything here goes to standard error but the table of a finished batch.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from imagesdk.batch.records import Record
 
@@ -31,10 +29,10 @@ class Console:
         """Print a line on standard error."""
         print(text, file=sys.stderr, flush=True)
 
-    def table(self, records: Sequence[Record], out: Path) -> None:
+    def table(self, records: Sequence[Record], out: object) -> None:
         """Print what was made, and where, on standard output."""
         rows = [row for record in records for row in _rows(record)]
-        title = f"made in {out}{os.sep}"
+        title = f"made in {out}/"
         if not has_rich():
             print(title)
             for row in (_COLUMNS, *rows):

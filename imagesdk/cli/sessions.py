@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Literal
 
+from imagesdk.batch.destination import Destination
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.worker import Worker, WorkerSpec
 from imagesdk.client.config import read_endpoint, shared_limiter
@@ -60,14 +60,14 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
 
 @contextlib.asynccontextmanager
 async def open_engine(
-    arguments: argparse.Namespace, session: ImageSession, out: Path
+    arguments: argparse.Namespace, session: ImageSession, out: Destination
 ) -> AsyncIterator[Engine]:
     """Open what does the jobs of a batch: this event loop, or a cluster.
 
     Args:
         arguments: Of ``batch run``.
         session: As `open_session` opened it.
-        out: Folder for the images.
+        out: Where the images go.
     """
     name = arguments.engine
     if name == "local":
@@ -83,7 +83,7 @@ async def open_engine(
     if arguments.timeout is not None:
         options["timeout"] = arguments.timeout
     spec = WorkerSpec(
-        out=out,
+        out=str(out),
         base_url=session.base_url,
         server=arguments.server,
         model=arguments.model,

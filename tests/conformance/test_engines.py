@@ -6,6 +6,7 @@ Those of the cluster are marked ``cluster``: they need Ray, and start one of thi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks.crash import cluster, serve, torture, workers
+from imagesdk.batch.destination import destination_of
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.runner import Summary, run_jobs
@@ -62,15 +64,16 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_engine(engine_name: str, monkeypatch: pytest.MonkeyPatch) -> Open:
+def open_engine(engine_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
     """Opens an engine; that of a cluster has two workers."""
+    ledger = tmp_path
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     @asynccontextmanager
     async def opened(spec: WorkerSpec) -> AsyncIterator[Engine]:
         if engine_name == "local":
             async with spec.session() as session:
-                yield Worker(session, spec.out)
+                yield Worker(session, destination_of(spec.out, ledger))
         else:
             from imagesdk.batch._ray import RayEngine
 
@@ -101,20 +104,29 @@ def jobs_of(name: str, number: int) -> list[Job]:
 
 
 def hashes_in(out: Path) -> dict[str, list[str]]:
-    """Return the hashes that the manifest gives for each prompt, last record first."""
+    """Return the hashes of the files that the manifest gives for each prompt."""
     lines = (out / "manifest.jsonl").read_bytes().splitlines()
-    records = [json.loads(line) for line in lines]
-    return {r["params"]["prompt"]: [i["sha256"] for i in r["images"]] for r in records}
+    return {
+        record["params"]["prompt"]: [
+            hashlib.sha256((out / image["file"]).read_bytes()).hexdigest()
+            for image in record["images"]
+        ]
+        for record in map(json.loads, lines)
+    }
 
 
-async def test_every_job_is_done_once(open_engine: Open, server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["folder", "store"])
+async def test_every_job_is_done_once(
+    open_engine: Open, where: str, server: str, tmp_path: Path
+) -> None:
     """Each image is there, is the one that the server made, and was charged once."""
+    out = destination_of(str(tmp_path) if where == "folder" else tmp_path.as_uri(), tmp_path)
     jobs = jobs_of(f"once {tmp_path}", 40)
     images = sum(job.params["n"] for job in jobs)
     before, _ = await asyncio.to_thread(books, server)
-    spec = WorkerSpec(out=tmp_path, base_url=f"{server}/ignores/v1", images_per_minute=None)
+    spec = WorkerSpec(out=str(out), base_url=f"{server}/ignores/v1", images_per_minute=None)
     async with open_engine(spec) as engine:
-        summary = await run_jobs(engine, jobs, tmp_path, concurrency=8)
+        summary = await run_jobs(engine, jobs, out, concurrency=8)
         assert engine.snapshot().limit is None
         assert engine.forecast(10, 10) == 0
     assert summary == Summary(done=40, images=images)
@@ -195,6 +207,7 @@ async def test_a_worker_that_is_killed_loses_nothing(
     [
         ("local", "honours"),
         ("local", "ignores"),
+        ("store", "honours"),
         pytest.param("ray", "ignores", marks=pytest.mark.cluster),
     ],
 )
@@ -207,7 +220,9 @@ def test_a_driver_that_is_killed_loses_nothing(
     """
     if engine == "ray":
         request.getfixturevalue("ray_cluster")
+    store = engine == "store"  # which is done locally
+    engine = "local" if store else engine
     kills = {"local": 4, "ray": 3}[engine]
-    tally = torture(server, manner, kills, tmp_path, engine=engine)
+    tally = torture(server, manner, kills, tmp_path, engine=engine, store=store)
     assert tally.kills
     assert tally.is_good, tally
