@@ -198,8 +198,8 @@ def read_settings(
         ConfigurationError: There is no profile of that name.
     """
     place = _find(server, given.get("base_url"))
-    nothing: tuple[str, ...] = ()
-    variables = dict.fromkeys(_VARIABLES, nothing) | {"base_url": ("OPENAI_BASE_URL",)}
+    variables: dict[str, tuple[str, ...]] = {name: () for name in _VARIABLES}  # noqa: C420
+    variables["base_url"] = ("OPENAI_BASE_URL",)
     variables["api_key"] = place.key_variables
     if place.is_for_openai:
         variables |= {name: (_VARIABLES[name],) for name in ("organization", "project")}
