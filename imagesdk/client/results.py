@@ -189,6 +189,11 @@ class ImagesResponse:
     attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of the images that are on disk, in order: with ``save_to=``, of all of them."""
+        return tuple([image.path for image in self.data if image.path is not None])
+
     async def save(self, folder: str | os.PathLike[str], *, name: str = "image") -> list[Path]:
         """Save all images into *folder*, made if need be, and return their paths in order.
 

@@ -79,6 +79,7 @@ async def test_what_is_at_urls_is_downloaded(tmp_path: Path) -> None:
         f"image-{number}.png": PNG + letter
         for number, letter in enumerate((b"a", b"b", b"c"), start=1)
     }
+    assert result.paths == tuple(tmp_path / f"image-{number}.png" for number in (1, 2, 3))
     assert [image.url for image in result.data] == ["/a", None, "/c"]
     assert [image.b64_json for image in result.data] == [None, None, None]
     assert [await image.read() for image in result.data] == [PNG + b"a", PNG + b"b", PNG + b"c"]

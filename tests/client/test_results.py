@@ -200,7 +200,9 @@ async def test_on_disk_saved_elsewhere(tmp_path: Path, png: Png) -> None:
     first.unlink()
     assert await image.read() == png()
     response = ImagesResponse(created=1, data=(image, Image(content=b"x")))
+    assert response.paths == (tmp_path / "sub" / "cat.png",)
     paths = await response.save(tmp_path, name="all")
+    assert response.paths == tuple(paths)
     assert [path.name for path in paths] == ["all-1.png", "all-1.bin"]
     assert paths[0].read_bytes() == png()
     paths[0].unlink()

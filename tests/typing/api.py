@@ -194,6 +194,7 @@ async def results(images: ImageSession) -> None:
     assert_type(result.headers, Mapping[str, str])
     assert_type(result.attempts, tuple[Attempt, ...])
     assert_type(await result.save("out"), list[Path])
+    assert_type((await images.generate("a fox", save_to="out")).paths, tuple[Path, ...])
     assert_type(await result.save(Path("out"), name="fox"), list[Path])
     image = result.data[0]
     assert_type(image.url, str | None)
