@@ -16,7 +16,7 @@ from benchmarks._peers_client import WARM_UP_BYTES, Settings
 from benchmarks._peers_server import picture
 from benchmarks._peers_workloads import Workload
 
-__all__ = ("Rounds", "Runner", "run_python")
+__all__ = ("Rounds", "Runner", "prepared_server", "run_python")
 
 Rounds: TypeAlias = dict[str, list[dict[str, float]]]
 """For each client what each round has measured: the fields of `Measured`, and ``requests``."""
@@ -43,6 +43,22 @@ def run_python(interpreter: str, *arguments: str) -> str:
     return done.stdout.strip().rpartition("\n")[2]
 
 
+@contextlib.contextmanager
+def prepared_server() -> Iterator[int]:
+    """Run `benchmarks._peers_server` in a process of its own, and give its port."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks._peers_server"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
 class Runner:
     """A server, and folders for what is sent and saved.
 
@@ -67,19 +83,9 @@ class Runner:
         """Start the server; it ends with the block."""
         with (
             tempfile.TemporaryDirectory(prefix="imagesdk-benchmarks-") as folder,
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks._peers_server"],
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=_ROOT,
-            ) as process,
+            prepared_server() as port,
         ):
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            try:
-                port = int(process.stdout.readline())
-                yield cls(f"http://127.0.0.1:{port}", folder, litellm)
-            finally:
-                process.kill()
+            yield cls(f"http://127.0.0.1:{port}", folder, litellm)
 
     def clients_of(self, workload: Workload) -> tuple[str, ...]:
         """Return the clients that can be run."""

@@ -28,6 +28,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks._peers_runs import prepared_server
 from benchmarks._peers_server import picture
 
 __all__ = ("CLIENTS", "main", "run_client")
@@ -161,28 +162,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'':16}{'seconds':>9}{'images/s':>10}{'CPU ms/image':>14}{'(system)':>10}{'MB':>7}")
     with (
         tempfile.TemporaryDirectory(prefix="imagesdk-batch-") as folder,
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._peers_server"],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=_ROOT,
-        ) as server,
+        prepared_server() as port,
     ):
-        assert server.stdout is not None  # noqa: S101 - it is a pipe
-        try:
-            port = int(server.stdout.readline())
-            for name in options.only or CLIENTS:
-                m = _measure(name, port, options.images, options.size, Path(folder) / "out")
-                cpu, system = (
-                    1e3 * t / options.images for t in (m["user"] + m["system"], m["system"])
-                )
-                print(
-                    f"{name:16}{m['wall']:9.1f}{options.images / m['wall']:10.1f}"
-                    f"{cpu:14.2f}{system:10.2f}{m['memory'] / 1e6:7.0f}",
-                    flush=True,
-                )
-        finally:
-            server.kill()
+        for name in options.only or CLIENTS:
+            m = _measure(name, port, options.images, options.size, Path(folder) / "out")
+            cpu, system = (1e3 * t / options.images for t in (m["user"] + m["system"], m["system"]))
+            print(
+                f"{name:16}{m['wall']:9.1f}{options.images / m['wall']:10.1f}"
+                f"{cpu:14.2f}{system:10.2f}{m['memory'] / 1e6:7.0f}",
+                flush=True,
+            )
     return 0
 
 

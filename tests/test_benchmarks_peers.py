@@ -16,12 +16,12 @@ import pytest
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import _peers_report as report
+from benchmarks import _peers_report as report, batch
 from benchmarks.__main__ import main
 from benchmarks._peers_footprint import requirements
 from benchmarks._peers_picture import draw, short
 from benchmarks._peers_results import TARGETS, Results, Verdict
-from benchmarks._peers_runs import Runner
+from benchmarks._peers_runs import Runner, prepared_server
 from benchmarks._peers_server import answer_to, picture
 from benchmarks._peers_workloads import WORKLOADS, Kind, Workload
 
@@ -240,3 +240,17 @@ def test_a_footprint_follows_what_is_required_without_extras() -> None:
     assert not {"pytest", "rich", "redis"} & names
     assert "rich" in requirements("imagesdk", frozenset({"cli"}))
     assert requirements("no-such-distribution") == set()
+
+
+def test_every_client_saves_a_batch(tmp_path: Path) -> None:
+    """The batch, the plain script and the careful one save what was sent, and are measured."""
+    with prepared_server() as port:
+        for name in batch.CLIENTS:
+            folder = tmp_path / name
+            folder.mkdir()
+            url = f"http://127.0.0.1:{port}/b64.5000.1/v1"
+            measured = batch.run_client(name, url, 3, folder)
+            saved = [path.read_bytes() for path in folder.rglob("*.png")]
+            assert saved == [picture(5000)] * 3
+            assert measured["wall"] > 0
+            assert measured["user"] + measured["system"] > 0

@@ -21,10 +21,23 @@ from imagesdk.client._assembly import Validate
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import ImageSDKError
+from imagesdk.limiters.base import LimiterSnapshot
 from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest
 
 OWN = {MANIFEST, LEDGER, "run.lock"}
+IDLE = LimiterSnapshot(
+    images_per_minute=50.0,
+    limit=50.0,
+    adopted=None,
+    used=0,
+    queued=0,
+    queued_images=0,
+    paused=0.0,
+    paused_until=None,
+    next_waits=0.0,
+    next_waits_for=None,
+)
 Answers = Callable[[SentRequest], ScriptedAnswer | ImageSDKError]
 
 

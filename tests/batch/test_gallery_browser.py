@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import attrs
@@ -20,6 +21,7 @@ from imagesdk.batch.records import MANIFEST, Record
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks._browser import Browser, find_program
+from benchmarks.gallery import measure
 
 EVIL = (
     "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'> a <b>fox</b>"
@@ -339,18 +341,16 @@ def test_ten_thousand_images_stay_usable(browser: Browser, tmp_path: Path) -> No
         attrs.evolve(first, custom_id=f"job-{n}", line=n, params={"prompt": f"picture number {n}"})
         for n in range(1, MANY + 1)
     )
-    browser.open(write(tmp_path / "out", *many) / PAGE)
+    page = write(tmp_path / "out", *many) / PAGE
+    measured = measure(browser, page)
+    assert measured.nodes < 1000
+    # Some 30 ms, if the machine has nothing else to do.
+    assert median(measured.keystrokes) < 500
+    assert median(measured.scrolls) < 500
+    browser.open(page)
     browser.settle()
     assert texts(browser, ".summary")[0].startswith("10,000 images")
-    assert browser.run("document.querySelectorAll('*').length") < 1000
     browser.run("document.querySelector('main').scrollTop = 1e9")
     browser.settle()
     assert f"picture number {MANY}" in texts(browser, ".card .title")
     assert browser.run("document.querySelectorAll('*').length") < 1000
-    taken = browser.run(
-        """(() => { const begin = performance.now(), search = document.querySelector("#search");
-          search.value = "number 4321"; search.dispatchEvent(new Event("input"));
-          return performance.now() - begin; })()"""
-    )
-    assert browser.run(SHOWN) == 1
-    assert taken < 500  # some 10 ms, if the machine has nothing else to do

@@ -14,24 +14,13 @@ from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress, ProgressSnapshot
 from imagesdk.batch.records import Record
 from imagesdk.limiters.base import LimiterSnapshot
+from tests.batch.conftest import IDLE
 
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks import eta
 
-IDLE = LimiterSnapshot(
-    images_per_minute=50.0,
-    limit=50.0,
-    adopted=None,
-    used=0,
-    queued=0,
-    queued_images=0,
-    paused=0.0,
-    paused_until=None,
-    next_waits=0.0,
-    next_waits_for=None,
-)
 OFF = attrs.evolve(IDLE, images_per_minute=None, limit=None)
 
 

@@ -23,24 +23,13 @@ from imagesdk.cli.batch_view import BatchView, duration
 from imagesdk.cli.render import Console
 from imagesdk.limiters.base import LimiterSnapshot
 from imagesdk.testing import virtual_time
+from tests.batch.conftest import IDLE
 
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
 CONTROL = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 LINES = (
     '{"id": "first", "prompt": "a fox", "n": 2, "size": "256x256"}',
     '{"id": "second", "prompt": "a [blocked] thing", "size": "256x256"}',
-)
-IDLE = LimiterSnapshot(
-    images_per_minute=50.0,
-    limit=50.0,
-    adopted=None,
-    used=0,
-    queued=0,
-    queued_images=0,
-    paused=0.0,
-    paused_until=None,
-    next_waits=0.0,
-    next_waits_for=None,
 )
 
 
