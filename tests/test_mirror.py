@@ -46,6 +46,8 @@ FURTHER = {
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {
+    "batch/_fetch.py": "batch/test_provider.py",
+    "batch/_submit.py": "batch/test_provider.py",
     "cli/image_commands.py": "cli/test_commands.py",
     "cli/batch_parser.py": "cli/test_main.py",
     "cli/batch_said.py": "cli/test_batch_ends.py",

@@ -175,9 +175,13 @@ class Budget:
         self.free_bytes -= sum(sizes)
         if (prices := self.limits.prices) is None:
             return record
-        price = prices.price(record.endpoint, record.params, self.limits.model)
-        told = price.of_usage(record.usage) if record.images else None
-        cost = len(record.images) * price.image[1] if told is None else told
+        cost = prices.cost(
+            record.endpoint,
+            record.params,
+            self.limits.model,
+            images=len(record.images),
+            usage=record.usage,
+        )
         cost += doubtful * reserved.cost / entry.images
         self.cost += cost
         return attrs.evolve(record, cost=round(cost, 6), prices=prices.version)

@@ -118,6 +118,31 @@ class PriceTable:
         said = ", ".join(f"{name} {value!r}" for name, value in named.items())
         raise ConfigurationError(f"{self.name} has no price for {said}; add one that fits")
 
+    def cost(
+        self,
+        endpoint: str,
+        params: Mapping[str, Any],
+        model: str | None,
+        *,
+        images: int,
+        usage: Mapping[str, Any] | None,
+    ) -> float:
+        """Return what a request cost that brought so many images: by its tokens, or else at most.
+
+        Args:
+            endpoint: As for `price`.
+            params: As for `price`.
+            model: As for `price`.
+            images: That came.
+            usage: Tokens, as the server counted them.
+
+        Raises:
+            ConfigurationError: The table has no price for it.
+        """
+        price = self.price(endpoint, params, model)
+        told = price.of_usage(usage) if images else None
+        return images * price.image[1] if told is None else told
+
     def estimate(
         self, endpoint: str, params: Mapping[str, Any], model: str | None
     ) -> tuple[float, float]:

@@ -10,18 +10,23 @@ Invariants, at whatever moment the process ends:
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
 
 from imagesdk.batch.ledger import LEDGER, Entry, Ledger, select
+from imagesdk.client.batches import BatchCalls, ServerBatch
 from imagesdk.errors import LedgerError
 
-__all__ = ("Submission", "Submissions", "read_submissions")
+__all__ = ("AtServer", "Submission", "Submissions", "now", "read_submissions")
 
+_LOOKS = 20
+_CLOCK_SKEW = 3600.0
 _SUBMISSION = (
     "SELECT id, mark, endpoint, requests, file_id, begun_at, batch_id, status, closed FROM batches"
 )
@@ -162,3 +167,49 @@ def read_submissions(out: Path) -> list[Submission]:
 
 def _read(db: sqlite3.Connection, where: str, *values: object) -> list[Submission]:
     return [Submission(*row) for row in db.execute(f"{_SUBMISSION} {where}", values)]
+
+
+@attrs.define(kw_only=True, eq=False)
+class AtServer:
+    """What submitting and fetching have in common."""
+
+    calls: BatchCalls
+    ledger: Ledger
+    submissions: Submissions
+    out: Path
+    settle: float
+    on_batch: Callable[[ServerBatch], None]
+    on_search: Callable[[float], None]
+
+    async def reconcile(self) -> None:
+        """Find out what became of batches that were asked for without an answer."""
+        for submission in await self.submissions.open():
+            if submission.batch_id is None:
+                batch = await self.look_for(submission)
+                if batch is None:
+                    await self.submissions.abandon(submission)
+                    self.has_none(submission)
+                else:
+                    await self.submissions.found(submission, batch.id, batch.status)
+                    self.has_found(submission, batch)
+
+    def has_none(self, submission: Submission) -> None:
+        """Take note that the server has no such batch."""
+
+    def has_found(self, submission: Submission, batch: ServerBatch) -> None:
+        """Take note that the server has taken a batch."""
+
+    async def look_for(self, submission: Submission) -> ServerBatch | None:
+        """Return the server's batch, None if it lists none even *settle* seconds after it was asked for."""
+        since = submission.begun_at - _CLOCK_SKEW
+        self.on_search(max(0.0, submission.begun_at + self.settle - now()))
+        while (batch := await self.calls.find(submission.mark, since)) is None:
+            if now() - submission.begun_at > self.settle:
+                return None
+            await asyncio.sleep(self.settle / _LOOKS)
+        return batch
+
+
+def now() -> float:
+    """Return the time in seconds since 1970."""
+    return datetime.now(UTC).timestamp()

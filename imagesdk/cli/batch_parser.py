@@ -215,6 +215,12 @@ def _add_fetch(actions: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON record a request on stdout"
     )
+    parser.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="price table with the full prices: see docs/batch.md; what each request cost, half of that, is "
+        "then in the manifest",
+    )
     _add_gallery(parser)
     _add_server(parser)
 

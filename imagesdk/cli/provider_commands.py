@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,12 @@ async def submit(arguments: argparse.Namespace) -> int:
 
     async with open_session(arguments) as session:
         done = await provider.submit(
-            arguments.file, arguments.out, session=session, kind=arguments.format, on_batch=on_batch
+            arguments.file,
+            arguments.out,
+            session=session,
+            kind=arguments.format,
+            on_batch=on_batch,
+            on_search=_searching(console),
         )
     console.say(_submitted(done, arguments.out))
     return EXIT_CODES["done"]
@@ -62,7 +68,9 @@ async def fetch(arguments: argparse.Namespace) -> int:
             session=session,
             wait=arguments.wait,
             every=arguments.every,
+            prices=arguments.prices,
             on_batch=on_batch,
+            on_search=_searching(console),
             on_record=on_record,
         )
     if records and not arguments.json and len(records) <= TABLE_ROWS:
@@ -106,6 +114,18 @@ def _state(state: BatchState) -> str:
         f"{state.requests} requests: it is not known whether the server has taken them; submit or "
         "fetch finds out"
     )
+
+
+def _searching(console: Console) -> Callable[[float], None]:
+    """Return what says that something takes its time."""
+
+    def say(seconds: float) -> None:
+        console.say(
+            "looking for a batch that the server was asked for without an answer"
+            + (f", for up to {seconds:.0f} s" if seconds >= 1 else "")
+        )
+
+    return say
 
 
 def _line(batch: ServerBatch) -> str:
@@ -168,6 +188,7 @@ def _fetched(done: Fetched, out: Path) -> str:
                 "them again"
             ),
         ),
+        (done.cost is not None, f"they cost {done.cost or 0.0:,.2f} at most"),
         (done.waiting, f"{waiting} not at the end: fetch again later, or with --wait"),
         (True, f"manifest: {out / MANIFEST}"),
     )

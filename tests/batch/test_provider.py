@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from PIL import Image
 
 from imagesdk.batch.ledger import Ledger
+from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.batch.provider import Fetched, Submitted, cancel, fetch, status, submit
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
@@ -270,6 +271,20 @@ async def test_lines_that_fail_are_left_for_a_run(tmp_path: Path) -> None:
         assert server.charged == 2
 
 
+async def test_what_a_batch_costs_is_half(tmp_path: Path) -> None:
+    """The records say what was paid, by a table of full prices; one without a price is brought later."""
+    table = PriceTable(prices=(Price(model="dall-e-2", image=(0.1, 0.2)),), version="v1")
+    async with running() as (session, _):
+        await submit(rows("a", n=2, model="dall-e-2"), tmp_path, session=session)
+        await submit([*rows("a", n=2, model="dall-e-2"), *rows("b")], tmp_path, session=session)
+        with pytest.raises(ConfigurationError, match="no price"):
+            await fetch(tmp_path, session=session, wait=True, every=0.01, prices=table)
+        fetched, _ = await bring(session, tmp_path)
+        assert (fetched.done, fetched.cost) == (1, None)
+    costs = {r["custom_id"]: (r["cost"], r["prices"]) for r in manifest_of(tmp_path)}
+    assert costs == {"a": (0.2, "v1"), "b": (None, None)}
+
+
 async def test_what_expires_is_left_for_the_next_batch(tmp_path: Path) -> None:
     """Requests that a batch had no time for have failed, at no cost, and can be submitted again."""
     async with running(window=0.0) as (session, _):
@@ -393,7 +408,11 @@ async def test_what_was_in_flight_is_looked_for(tmp_path: Path, listed: bool) ->
                 await ledger.load(jobs_of(*rows("a", "b")))
                 jobs = [entry.id for entry in await ledger.page({"pending"})]
                 await Submissions(ledger).begin("m", "generations", "file-1", 0.0, jobs)
-        again = await submit(rows("a", "b"), tmp_path, settle=0.02, session=session)
+        searches: list[float] = []
+        again = await submit(
+            rows("a", "b"), tmp_path, settle=0.02, session=session, on_search=searches.append
+        )
+        assert len(searches) == 1
         assert created(server) == 1
         assert again == Submitted(
             batches=again.batches,

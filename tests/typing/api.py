@@ -445,7 +445,9 @@ async def server_batches(images: ImageSession) -> None:
     assert_type(taken, batch.Submitted)
     states = await batch.status("out", session={"api_key": "k"})
     assert_type(states, list[batch.BatchState])
-    fetched = await batch.fetch("out", session=images, wait=True, every=5.0, on_record=print)
+    fetched = await batch.fetch(
+        "out", session=images, wait=True, every=5.0, prices="prices.toml", on_record=print
+    )
     assert_type(fetched, batch.Fetched)
     assert_type(fetched.ended + await batch.cancel("out"), list[batch.ServerBatch])
 
