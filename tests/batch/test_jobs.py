@@ -281,6 +281,13 @@ def test_an_error_names_line_and_field(folder: Path, line: object, what: str) ->
     assert caught.value.line == 3
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file that cannot be read")  # noqa: PTH110
+def test_a_picture_that_cannot_be_read_names_line_and_field() -> None:
+    """A file that is there and cannot be read is an error of its line."""
+    with pytest.raises(BatchError, match=r"line 1: image is '/proc/self/mem'; it cannot be read: "):
+        read({"image": "/proc/self/mem"})
+
+
 def test_a_path_that_may_not_be_looked_at_is_missing(folder: Path) -> None:
     """A loop of symbolic links is no file, and is told like one that is missing."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,12 @@ async def test_failures_end_the_run(tmp_path: Path) -> None:
     assert sent == ["a", "b"]
 
 
-async def test_what_is_in_flight_at_the_deadline_arrives(tmp_path: Path) -> None:
+def test_what_is_in_flight_at_the_deadline_arrives(tmp_path: Path) -> None:
     """At the deadline nothing more is sent; what is in flight is waited for, and kept."""
-    summary, sent = await end(
-        tmp_path, lambda _: after(0.08), "abcde", concurrency=2, limits=Limits(deadline=0.04)
-    )
+    limits = Limits(deadline=4.0)
+    with virtual_time() as runner:
+        running = end(tmp_path, lambda _: after(8.0), "abcde", concurrency=2, limits=limits)
+        summary, sent = runner.run(running)
     assert (reason_of(summary), states_of(summary)) == ("deadline", {"done": 2, "left": 3})
     assert sorted(sent) == ["a", "b"]
     assert pictures_in(tmp_path) == ["a-1.png", "b-1.png"]
@@ -133,10 +135,11 @@ async def test_what_is_in_flight_at_the_deadline_arrives(tmp_path: Path) -> None
 
 async def test_a_run_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     """Setting the event ends the run after what is in flight."""
-    stop = asyncio.Event()
+    stop, count = asyncio.Event(), itertools.count(1)
 
     def answer(_: SentRequest) -> ScriptedAnswer:
-        asyncio.get_running_loop().call_later(0.01, stop.set)
+        if next(count) == 2:
+            stop.set()
         return after(0.03)
 
     summary, sent = await end(tmp_path, answer, "abcde", concurrency=2, stop=stop)

@@ -202,6 +202,32 @@ def test_a_dry_run_sends_nothing(
     assert main(command) == EXIT_CODES["usage"]
 
 
+@pytest.mark.parametrize(
+    ("count", "limit", "said"),
+    [
+        (1, "off", "no limit: as long as the server takes"),
+        (
+            2,
+            "50",
+            "all may go at once (limit 50 images a minute); then as long as the server takes",
+        ),
+        (12, "5", "the last one goes after 2 min 0"),
+    ],
+)
+def test_a_dry_run_says_how_long_the_limit_takes(
+    prompts: Callable[..., Path],
+    count: int,
+    limit: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The time is what the limiter foresees, or that nothing needs to wait."""
+    path = prompts(*foxes(count))
+    command = ["batch", "run", str(path), "--out", str(path.parent / "out"), "--dry-run"]
+    assert main([*command, "--images-per-minute", limit]) == EXIT_CODES["done"]
+    assert f"time          {said}" in capsys.readouterr().out
+
+
 def test_status_and_export_say_what_there_is(
     prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
