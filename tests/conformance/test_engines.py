@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections import Counter
@@ -30,6 +31,7 @@ from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker, WorkerSpec
+from imagesdk.cli import EXIT_CODES
 from imagesdk.emulator.server import EmulatorServer
 
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.cluster)]
@@ -226,3 +228,29 @@ def test_a_driver_that_is_killed_loses_nothing(
     tally = torture(server, manner, kills, tmp_path, engine=engine, store=store)
     assert tally.kills
     assert tally.is_good, tally
+
+
+def test_ctrl_c_waits_for_what_is_in_flight(engine_name: str, server: str, tmp_path: Path) -> None:
+    """The first Ctrl-C sends nothing more and lets what is paid for arrive: all that was charged is there."""
+    lines = (json.dumps({"prompt": f"drain {tmp_path} {number}"}) + "\n" for number in range(400))
+    (tmp_path / "jobs.jsonl").write_text("".join(lines), encoding="utf-8")
+    before, _ = books(server)
+    options = ["--engine", engine_name, *(["--workers", "2"] if engine_name == "ray" else [])]
+    options += ["--base-url", f"{server}/ignores/v1", "--images-per-minute", "off", "--no-gallery"]
+    command = [sys.executable, "-m", "imagesdk.cli.main", "batch", "run", "jobs.jsonl"]
+    with subprocess.Popen(
+        [*command, "--out", "out", *options],
+        cwd=tmp_path,
+        env=os.environ | {"OPENAI_API_KEY": KEY},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C goes to all processes of the terminal
+    ) as process:
+        while books(server)[0] < before + 40 and process.poll() is None:
+            signal.sigtimedwait([], 0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == EXIT_CODES["interrupted"]
+    charged = books(server)[0] - before
+    assert 40 <= charged < 400
+    assert len(list((tmp_path / "out").glob("*.png"))) == charged
+    assert len(hashes_in(tmp_path / "out")) == charged
