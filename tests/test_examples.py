@@ -16,7 +16,8 @@ from PIL import Image, ImageChops, ImageStat
 from imagesdk.batch.jobs import read_jobs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NOT_PROGRAMS = {"make_inputs.py", "test_my_app.py"}
+NOT_PROGRAMS = {"make_inputs.py", "test_my_app.py", "batch_on_ray.py"}
+"""Those that are no programs, and one that needs Ray: it runs in tests/batch/test_ray.py."""
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in NOT_PROGRAMS)
 TESTING_PAGE = EXAMPLES.parent / "docs" / "testing-your-app.md"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]

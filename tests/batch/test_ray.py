@@ -6,6 +6,8 @@ What it does with jobs is in tests/conformance/test_engines.py.
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,3 +45,27 @@ async def test_a_cluster_that_cannot_be_reached_is_named(monkeypatch: pytest.Mon
     with pytest.raises(ConfigurationError, match="Ray cannot be reached"):
         async with RayEngine(NOBODY, address="nowhere://127.0.0.1:9"):
             pass
+
+
+@pytest.mark.cluster
+def test_the_example_makes_its_images(tmp_path: Path) -> None:
+    """examples/batch_on_ray.py starts a Ray, makes twelve images with two workers, and leaves no process."""
+    pytest.importorskip("ray")
+    example = Path(__file__).parents[2] / "examples" / "batch_on_ray.py"
+    serve = [sys.executable, "-m", "imagesdk.cli.main", "serve", "--port", "0", "--"]
+    done = subprocess.run(
+        [*serve, sys.executable, str(example)],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = re.findall(r"^out/(\S+\.png) now$", done.stdout, re.MULTILINE)
+    assert sorted(printed) == sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert len(printed) == 12
+    assert done.stdout.endswith("12 images now, 0 requests were done before\n")
+    lines = done.stderr.splitlines()  # the server's own; Ray says nothing
+    assert all(re.match(r"(GET|POST) /v1/images/", line) for line in lines), done.stderr
