@@ -101,6 +101,19 @@ async def test_a_named_limit_is_shared(redis_url: str) -> None:
     await shared.aclose()
 
 
+async def test_the_forecast_knows_the_other_process(redis_url: str) -> None:
+    """Who has used half of the window expects to get half of what is to come: twice the time."""
+    shared = Shared(redis_url, "forecast", windows=((10, 60.0),))
+    for _ in range(5):
+        await shared.call(0)
+        await shared.call(1)
+    alone = 10 * 60.0  # the first ten are gone; a hundred more, ten a minute
+    forecasts = [limiter.forecast(100, 100) for limiter in shared.limiters]
+    assert max(forecasts) == pytest.approx(2 * alone, rel=0.02)
+    assert min(forecasts) >= alone - 60
+    await shared.aclose()
+
+
 async def test_interactive_before_batch(shared: Shared) -> None:
     """A user's call goes before the batch of its process, which gives its place up."""
     await shared.call(0, 6)
