@@ -94,9 +94,7 @@ def build(
             f"{manifest} is not there: name the folder of a batch run (its --out), after its first "
             "request has ended"
         )
-    last = {record.custom_id: record for record in read_manifest(manifest)}
-    records = sorted(last.values(), key=lambda record: record.line)
-    shown = records[:_MOST_RECORDS]
+    shown, total = _first_records(manifest)
     made = _Thumbnails(out)
     images = [image for record in shown for image in record.images]
     if thumbnails:
@@ -104,7 +102,7 @@ def build(
     data = {
         "title": out.resolve().name,
         "made": f"made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "total": len(records),
+        "total": total,
         "records": [_data(record, made) for record in shown],
     }
     path = out / PAGE
@@ -118,6 +116,25 @@ def build(
         thumbnails=made.made,
         without=sum(1 for image in images if not made.has(image)),
     )
+
+
+def _first_records(manifest: Path) -> tuple[list[Record], int]:
+    """Return the last record of each request, the first ones in the input's order, and how many there are.
+
+    However long the manifest is, no more than twice as many are held as are shown.
+    """
+    last: dict[str, Record] = {}
+    seen: set[int] = set()
+    for record in read_manifest(manifest):
+        last[record.custom_id] = record
+        seen.add(hash(record.custom_id))
+        if len(last) >= 2 * _MOST_RECORDS:
+            last = {kept.custom_id: kept for kept in _first(last)}
+    return _first(last), len(seen)
+
+
+def _first(records: Mapping[str, Record]) -> list[Record]:
+    return sorted(records.values(), key=lambda record: record.line)[:_MOST_RECORDS]
 
 
 def _data(record: Record, thumbnails: _Thumbnails) -> Mapping[str, Any]:

@@ -221,10 +221,14 @@ def test_thumbnails_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_page_has_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many records the first ones are shown, and how many there are is told."""
     monkeypatch.setattr(gallery, "_MOST_RECORDS", 2)
-    write(tmp_path, *(record(name, line=line) for line, name in enumerate("abc", 1)))
+    lines = {"e": 5, "c": 3, "d": 4, "b": 2, "a": 1, "f": 6}
+    records = [record(name, line=line, status="failed") for name, line in lines.items()]
+    write(tmp_path, *records, record("b", line=2), record("f", line=6))
     assert build(tmp_path).requests == 2
     data = read(tmp_path).data
-    assert (len(data["records"]), data["total"]) == (2, 3)
+    told = [(each["custom_id"], each["status"]) for each in data["records"]]
+    assert told == [("a", "failed"), ("b", "done")]
+    assert data["total"] == 6
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
