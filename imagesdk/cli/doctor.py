@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from time import perf_counter
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.sessions import open_session
@@ -115,7 +116,12 @@ def _settings(arguments: argparse.Namespace) -> Iterator[_Row]:
         if arguments.emulator and setting.name in ("api_key", "base_url"):
             value, origin = "the emulator's own", "--emulator"
         yield setting.name, value, origin
+    yield "server", arguments.server, "--server" if arguments.server else "the host of base_url"
     yield "model", arguments.model, "--model" if arguments.model else "default"
+    if arguments.limiter is None:
+        yield "limiter", "of each session its own", "default"
+    else:  # the URL may hold a password
+        yield "limiter", f"shared, at {urlsplit(arguments.limiter).hostname}", "--limiter"
     rate = arguments.images_per_minute
     origin = "the server's profile" if rate is None else "--images-per-minute"
     yield "images_per_minute", "profile" if rate is None else rate, origin

@@ -43,7 +43,7 @@ _OPERATION = "generate_content"
 _Value: TypeAlias = str | bool | int | float
 _Attributes: TypeAlias = dict[str, _Value]
 _SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
-_AZURE = ("openai.azure.com", "services.ai.azure.com")
+_AZURE = ("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com")
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ (read 2026-11-26): what speaks
 # OpenAI's API, and is not known to be something else, is "openai".
 _PROVIDERS = {"api.x.ai": "x_ai", **dict.fromkeys(_AZURE, "azure.ai.openai")}

@@ -37,7 +37,9 @@ def test_each_setting_with_its_origin(
         "base_url": ("https://api.openai.com/v1", "--base-url"),
         "organization": ("org-1", "OPENAI_ORG_ID"),
         "project": (None, "default"),
+        "server": (None, "the host of base_url"),
         "model": ("gpt-image-2.5-flare", "--model"),
+        "limiter": ("of each session its own", "default"),
         "images_per_minute": (20.0, "--images-per-minute"),
         "timeout": ("profile", "the server's profile"),
         "max_wait": (3.0, "--max-wait"),
@@ -64,6 +66,22 @@ def test_server_and_limits(
     off = ("--base-url", "http://127.0.0.1:1/v1", "--images-per-minute", "off")
     _, found = report(capsys, *off)
     assert found["server"]["images a minute"]["value"] == "any number"
+
+
+def test_a_shared_limit_is_named_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A limiter's URL is shown by its host alone, and a server's name by the option."""
+    shared = ("--limiter", "redis://:word@127.0.0.1:1/0", "--server", "localai")
+    code, found = report(capsys, "--base-url", "http://127.0.0.1:1/v1", *shared)
+    assert code == EXIT_CODES["done"]
+    assert found["settings"]["limiter"] == {
+        "value": "shared, at 127.0.0.1",
+        "note": "--limiter",
+    }
+    assert found["settings"]["server"] == {"value": "localai", "note": "--server"}
+    assert found["server"]["profile"]["value"] == "localai"
+    assert "word" not in str(found)
 
 
 def test_packages_and_extras(

@@ -184,6 +184,28 @@ def test_a_span_nests_below_the_callers(telemetry: Telemetry) -> None:
     assert http.name.startswith("POST http://server")
 
 
+def test_spans_of_streams_and_of_map_nest_as_well(telemetry: Telemetry) -> None:
+    """What runs in tasks of its own has the span as parent that is current where it is asked for."""
+
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        if not request.json.get("stream"):
+            return GOOD
+        done = b'data: {"type":"image_generation.completed","b64_json":"aW1hZ2U="}\n\n'
+        return ScriptedAnswer(done, headers={"content-type": "text/event-stream"})
+
+    async def body(images: ImageSession) -> None:
+        with telemetry.tracer.start_as_current_span("handler") as handler:
+            async with images.stream_generate("a fox") as events:
+                assert len([event async for event in events]) == 1
+            async with images.map(["a fox", "an otter"]) as outcomes:
+                assert [outcome.error async for outcome in outcomes] == [None, None]
+            assert trace.get_current_span() is handler
+
+    run(telemetry, answer, body)
+    *calls, handler = telemetry.spans
+    assert [call.parent for call in calls] == [handler.context] * 3
+
+
 def test_spans_of_calls_side_by_side(telemetry: Telemetry) -> None:
     """Parts of a split call, and calls of several sessions on one listener, do not mix."""
 
