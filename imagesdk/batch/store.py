@@ -60,7 +60,7 @@ class ObjectStore:
         self._obstore = obstore
         self._errors = (BaseError, OSError)
         try:
-            more = {"mkdir": True} if urlsplit(url).scheme == "file" else {}
+            more: dict[str, Any] = {"mkdir": True} if urlsplit(url).scheme == "file" else {}
             self._store = from_url(self.url, **more)
         except (GenericError, ValueError) as error:
             raise ConfigurationError(
