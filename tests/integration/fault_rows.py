@@ -215,7 +215,7 @@ _CONNECTION = [
           "the same, from a stream that can be read only once", reset_in_upload,
           call=act.upload_tape, outcomes="not_sent", note="a note says why it is not sent again"),
     ok("stale+fin", "the server closed the kept connection of the call before", act.good_and_close,
-       call=act.twice, made=2),
+       call=act.twice, made=2, note="made in two calls"),
     ok("stale+rstnext", "the kept connection dies while the second request is on it",
        good, act.reset_unread, call=act.twice, outcomes="ambiguous ok", made=2),
     fails(ConnectError, "tls_selfsigned", "nobody vouches for the server's certificate",
@@ -451,7 +451,8 @@ def table() -> str:
         ]
         for row in rows:
             gets = "the image" if row.error is None else f"`{row.error.__name__}`"
-            billed = "yes" if row.may_be_billed else "no"
+            known = "yes" if row.may_be_billed else "no"
+            billed = "it depends" if "|" in row.outcomes else known
             note = f"; {row.note}" if row.note else ""
             lines.append(
                 f"| {row.when} | {gets}{note} | {len(row.attempts)} | {row.made} | {billed} |"
