@@ -76,7 +76,7 @@ class LocalFolder:
 
     def __init__(self, out: Path, ledger: Path | None = None) -> None:
         self.here = out
-        self.folder = ledger or out
+        self.folder: Path = ledger or out
 
     def __str__(self) -> str:
         return str(self.here)

@@ -341,7 +341,7 @@ class RemoteLimiter:
     """
 
     def __init__(self, worker: int, like: Limiter, call: CallHost) -> None:
-        self.retry_quota = RetryQuota()
+        self.retry_quota: RetryQuota = RetryQuota()
         self.worker = worker
         self.call = call
         self._like = like
@@ -405,7 +405,7 @@ class RemoteTicket:
 
     def __init__(self, limiter: RemoteLimiter, ask: Ask) -> None:
         self.place = ask.place
-        self.sent = True
+        self.sent: bool = True
         self.sent_at: float | None = None
         self.headers: Mapping[str, str] | None = None
         self._limiter = limiter

@@ -55,8 +55,9 @@ class ObjectStore:
             raise ConfigurationError(
                 f"{url} needs obstore: python -m pip install 'imagesdk[store]'"
             ) from error
-        self.url = url.rstrip("/")
-        self.here = self.folder = folder or Path(_slug(self.url))
+        self.url: str = url.rstrip("/")
+        self.folder: Path = folder or Path(_slug(self.url))
+        self.here: Path = self.folder
         self._obstore = obstore
         self._errors = (BaseError, OSError)
         try:
