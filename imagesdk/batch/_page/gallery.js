@@ -246,11 +246,15 @@ function compare(records) {
     const parts = names.map((name) => trait(record, name));
     record.column = parts.join("\n");
     if (columns.has(record.column)) continue;
-    columns.set(record.column, { parts: parts.filter(Boolean), order: names.map((name, index) => sortable(name, parts[index])).join(" "), prompts: 0 });
+    columns.set(record.column, { parts: parts.filter(Boolean), order: names.map((name, index) => sortable(name, parts[index])).join(" "), prompts: 0, across: 1 });
   }
   const table = [...groups.values()].map((group) => {
     const cells = grouped(group.flatMap((record) => record.cards), (card) => card.record.column);
-    if (cells.size > 1) for (const head of cells.keys()) columns.get(head).prompts++;
+    for (const [head, inside] of cells) {
+      const column = columns.get(head);
+      column.prompts += cells.size > 1;
+      column.across = Math.max(column.across, Math.min(MOST_ACROSS, inside.length));
+    }
     return { first: group[0], cells };
   });
   // First what most of the prompts that can be compared were made in, last what none of them was.
@@ -267,7 +271,7 @@ function compare(records) {
     return make("div", {},
       make("div", { class: "prompt", style: `width:${side}px;--clamp:${Math.max(2, Math.floor((size - 26) / 20))}` },
         make("p", {}, first.subject), make("p", { class: "soft" }, first.custom_id)),
-      ...heads.map((head) => cell(cells.get(head), size)));
+      ...heads.map((head) => cell(cells.get(head), size, columns.get(head).across)));
   }, HEADS + 1);
   const toggle = (name) => make("button", { type: "button", "aria-pressed": !hidden.has(name), title: "A column for each, or all in one", onclick: () => {
     hidden.has(name) ? hidden.delete(name) : hidden.add(name);
@@ -278,19 +282,23 @@ function compare(records) {
     make("div", { class: "corner", style: `width:${side}px` }, make("b", {}, `${plural(table.length, "prompt")}${differing.size ? " by" : ""}`),
       differing.size ? make("div", { class: "by" }, ...[...differing].map(toggle)) : ""),
     ...heads.map((head) => {
-      const [first, ...rest] = columns.get(head).parts;
-      return make("div", { style: `width:${size}px`, title: [first, ...rest].join(" · ") },
+      const { parts: [first, ...rest], across } = columns.get(head);
+      return make("div", { style: `width:${wide(size, across)}px`, title: [first, ...rest].join(" · ") },
         make("b", {}, first ?? (names.length ? "default" : "pictures")), rest.length ? make("span", { class: "soft" }, rest.join(" · ")) : "");
     })));
 }
 
-function cell(inside, size) {
-  if (!inside) return make("div", { class: "cell none", style: `width:${size}px;height:${size}px` }, "not made");
-  const seen = inside.slice(0, inside.length > 1 ? 4 : 1), across = inside.length > 1 ? 2 : 1;
-  const tiles = seen.map((card) => tile(card, "", false));
-  if (inside.length > 4) tiles[3].firstChild.append(make("span", { class: "more" }, `+${inside.length - 4}`));
-  return make("div", { class: "cell", style: `width:${size}px;height:${size}px;grid-template:repeat(${inside.length > 2 ? 2 : 1},minmax(0,1fr))/repeat(${across},minmax(0,1fr))` }, ...tiles);
+/** The images of a prompt and a column, side by side; all cells of a column are as wide as its fullest. */
+function cell(inside, size, across) {
+  const style = `width:${wide(size, across)}px;height:${size}px;grid-template-columns:repeat(${across},minmax(0,1fr))`;
+  if (!inside) return make("div", { class: "cell none", style }, "not made");
+  const tiles = inside.slice(0, across).map((card) => tile(card, "", false));
+  if (inside.length > across) tiles[across - 1].firstChild.append(make("span", { class: "more" }, `+${inside.length - across}`));
+  return make("div", { class: "cell", style }, ...tiles);
 }
+
+const MOST_ACROSS = 4;
+const wide = (size, across) => across * size + (across - 1) * 4;
 
 function why(record) {
   return [record.error?.type ?? record.status, record.error?.code].filter(Boolean).join(" · ");
