@@ -121,7 +121,6 @@ class Downloader:
         target = _joined(f"{self.endpoint.base_url}/", url)
         download = FreeCall()
         again = retrying(_POLICY, download, lambda _error, _delay: None)
-        # aiohttp lets those that read from a connection wait for ever when it closes it.
         deadline = asyncio.timeout(None)
         self._deadlines.add(deadline)
         try:

@@ -94,6 +94,7 @@ class _Connections:
         self._session = borrowed
         self._owned = borrowed is None
         self._closed = False
+        self.replies: set[_Exchange] = set()
 
     def open(self) -> aiohttp.ClientSession:
         """Return the session.
@@ -109,6 +110,8 @@ class _Connections:
 
     async def aclose(self) -> None:
         self._closed = True
+        for reply in self.replies:
+            reply.end()
         if self._owned and self._session is not None:
             session, self._session = self._session, None
             await session.close()
@@ -298,6 +301,7 @@ class _Exchange:
             self._response = response
             self.status = response.status
             self.headers = {name.lower(): value for name, value in response.headers.items()}
+            self._connections.replies.add(self)
             if body is not None:
                 body.answered(self.status)
             return self
@@ -311,12 +315,18 @@ class _Exchange:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._connections.replies.discard(self)
         # An answer that arrived whole has given its connection back. One with bytes that were not
         # read, or not sent because the server did not wait for them, cannot be used again;
         # close() drops it, and stops the upload.
         # https://www.rfc-editor.org/rfc/rfc9112#section-9.5 (read 2026-11-21)
         if not self._response.closed or not (self._body is None or self._body.written):
             self._response.close()
+
+    def end(self) -> None:
+        """Wake who reads the body: when its connection is closed, aiohttp lets them wait for ever."""
+        closed = aiohttp.ClientConnectionError("the session was closed")
+        self._response.content.set_exception(closed)
 
     async def read(self) -> bytes:
         """Return the next piece of the body."""

@@ -42,6 +42,7 @@ from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.transport._aiohttp import AiohttpTransport
 from imagesdk.transport.base import Progress, Transport, read_all
+from tests.integration.fault_steps import hangs_after
 from tests.integration.leaks import everything, logged
 from tests.integration.raw_server import (
     GOOD,
@@ -663,6 +664,26 @@ async def test_key_is_not_shown_when_refused(
                     await images.generate("a fox")
             assert key not in everything(caught.value)
     assert key not in caplog.text
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_close_ends_who_reads(borrowed: bool) -> None:  # noqa: FBT001
+    """Who reads an answer when the transport is closed hears of it at once."""
+    async with (
+        RawServer(hangs_after(b"half")) as server,
+        aiohttp.ClientSession() as http,
+    ):
+        transport = AiohttpTransport(http if borrowed else None)
+        request = WireRequest(method="GET", path=server.url, headers={}, body=None)
+        async with transport.send(request, credentials={}, progress=Progress()) as reply:
+            assert await reply.read() == b"half"
+            reading = asyncio.ensure_future(reply.read())
+            await asyncio.sleep(0)
+            async with asyncio.timeout(1.0):
+                await transport.aclose()
+                with pytest.raises(ResponseInterruptedError, match="the session was closed"):
+                    await reading
+        assert transport._own.replies == set()
 
 
 async def test_debugging_words() -> None:
