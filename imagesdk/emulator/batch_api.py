@@ -7,7 +7,7 @@ Sources: shared/reference/images-api.md section 3.6; openai-python 3.52, ``types
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -104,12 +104,18 @@ class BatchApi:
         service: Answers the lines of batches.
         plan: How batches are run.
         url_prefix: Returns the address below which pictures are served.
+        rng: Makes the ids of files and batches.
     """
 
     def __init__(
-        self, service: ImageService, plan: BatchPlan, url_prefix: Callable[[], str]
+        self,
+        service: ImageService,
+        plan: BatchPlan,
+        url_prefix: Callable[[], str],
+        rng: random.Random,
     ) -> None:
-        self._files = FileStore(service.clock)
+        self._rng = rng
+        self._files = FileStore(service.clock, rng)
         self._runner = BatchRunner(
             service=service, files=self._files, plan=plan, url_prefix=url_prefix
         )
@@ -214,7 +220,7 @@ class BatchApi:
             return lifetime
         now = self._runner.service.clock()
         batch = Batch(
-            id=f"batch_{secrets.token_hex(16)}",
+            id=f"batch_{self._rng.randbytes(16).hex()}",
             endpoint=params["endpoint"],
             input_file_id=params["input_file_id"],
             metadata=params.get("metadata"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -238,15 +237,16 @@ class BatchRunner:
     ) -> Literal["completed", "expired", "cancelled"]:
         """Run the lines one after the other, write what becomes of them, and return how it ended."""
         output, errors = files
+        rng = random.Random(batch.id)  # noqa: S311
         for index, line in enumerate(lines):
             await _pause(batch, self.plan.seconds_per_line)
             end = self._early_end(batch)
             if end is not None:
-                left = [_not_run(other, *_NOT_RUN[end]) for other in lines[index:]]
+                left = [_not_run(other, rng, *_NOT_RUN[end]) for other in lines[index:]]
                 batch.failed += len(left)
                 await asyncio.to_thread(_write, errors, left)
                 return end
-            request_id = f"req_{secrets.token_hex(16)}"
+            request_id = f"req_{rng.randbytes(16).hex()}"
             answer = await self._answer(batch, line, service, api_key, request_id)
             status = answer.status if isinstance(answer, Refusal) else 200
             body = answer.envelope() if isinstance(answer, Refusal) else answer
@@ -256,7 +256,7 @@ class BatchRunner:
             batch.completed += status == 200
             batch.failed += status != 200
             response = {"status_code": status, "request_id": request_id, "body": body}
-            text = await asyncio.to_thread(_output_line, line, response, None)
+            text = await asyncio.to_thread(_output_line, line, rng, response, None)
             await asyncio.to_thread(_write, output if status == 200 else errors, [text])
         return "completed"
 
@@ -404,17 +404,20 @@ def _write(file: BinaryIO, lines: Iterable[bytes]) -> None:
     file.flush()
 
 
-def _not_run(line: _Line, code: str, message: str) -> bytes:
-    return _output_line(line, None, {"code": code, "message": message})
+def _not_run(line: _Line, rng: random.Random, code: str, message: str) -> bytes:
+    return _output_line(line, rng, None, {"code": code, "message": message})
 
 
 def _output_line(
-    line: _Line, response: Mapping[str, Any] | None, error: Mapping[str, Any] | None
+    line: _Line,
+    rng: random.Random,
+    response: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
 ) -> bytes:
     return (
         msgspec.json.encode(
             {
-                "id": f"batch_req_{secrets.token_hex(12)}",
+                "id": f"batch_req_{rng.randbytes(12).hex()}",
                 "custom_id": line.custom_id,
                 "response": response,
                 "error": error,

@@ -8,6 +8,7 @@ https://platform.openai.com/docs/api-reference/files (read 2026-11-26 in openai-
 
 from __future__ import annotations
 
+import random
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -71,10 +72,12 @@ class FileStore:
 
     Args:
         clock: Returns the epoch time in seconds.
+        rng: Makes the ids of files; None for what nobody can guess.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], rng: random.Random | None = None) -> None:
         self._clock = clock
+        self._rng = rng or random.SystemRandom()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._files: dict[str, StoredFile] = {}
 
@@ -104,7 +107,7 @@ class FileStore:
         now = int(self._clock())
         lifetime = _LIFETIMES.get(purpose) if lifetime is None else lifetime
         file = StoredFile(
-            id=f"file-{secrets.token_hex(12)}",
+            id=f"file-{self._rng.randbytes(12).hex()}",
             filename=filename,
             purpose=purpose,
             size_bytes=path.stat().st_size,

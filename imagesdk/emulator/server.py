@@ -76,7 +76,7 @@ class EmulatorServer(FaultControls):
         idempotency: What an ``Idempotency-Key`` does: the server ``ignores`` it, as OpenAI does;
             ``honours`` it: the answer is repeated and charged once; or ``rejects`` a key that was
             charged before, with 422.
-        seed: Decides about chances of faults, request ids and names of pictures.
+        seed: Decides about chances of faults, request ids, and names of pictures, files and batches.
         plain: Make generations of two flat colours, which come from the prompt, instead of
             paintings: for speed. Edits and variations are made as ever.
         memory_bytes: Most bytes of painted pictures that are remembered, for requests that come
@@ -153,15 +153,16 @@ class EmulatorServer(FaultControls):
         self._limit = (images_per_minute, limit_kind)
         self._seed = seed
         # Apart, so that what is drawn for one does not change the others.
-        self._chances, self._ids, self._names = (random.Random(seed) for _ in range(3))  # noqa: S311
+        self._rngs = [random.Random(seed) for _ in range(4)]  # noqa: S311
+        chances, request_ids, names, batches_and_files = self._rngs
         self._max_requests = None if record_requests is True else int(record_requests)
         self._on_request = on_request
         self._lasting = [Fault.read(fault) for fault in faults]
-        self._plan = FaultPlan(self._chances, self._lasting)
+        self._plan = FaultPlan(chances, self._lasting)
         self._idempotency_keys = IdempotencyKeys(idempotency)
         self._service = ImageService(
             limit=self._new_limit(),
-            blobs=BlobStore(url_lifetime, self._names),
+            blobs=BlobStore(url_lifetime, names),
             clock=clock,
             studio=Studio(memory_bytes, plain=plain),
             blocked_prompts=tuple(blocked_prompts),
@@ -169,7 +170,10 @@ class EmulatorServer(FaultControls):
             seconds_per_image=seconds_per_image,
         )
         self._batches = BatchApi(
-            self._service, batches or BatchPlan(), lambda: self._origin + FILES_PATH
+            self._service,
+            batches or BatchPlan(),
+            lambda: self._origin + FILES_PATH,
+            batches_and_files,
         )
         self._closing = asyncio.Event()
         self._app = ImagesApp(
@@ -177,7 +181,7 @@ class EmulatorServer(FaultControls):
             batches=self._batches,
             exchange=Exchange(
                 plan=self._plan,
-                rng=self._ids,
+                rng=request_ids,
                 controlled=control,
                 closing=self._closing,
                 limit_status=self._limit_status,
@@ -358,7 +362,7 @@ class EmulatorServer(FaultControls):
 
     def _sow(self) -> None:
         """Let everything that is drawn begin anew."""
-        for rng in (self._chances, self._ids, self._names):
+        for rng in self._rngs:
             rng.seed(self._seed)
 
     def _new_limit(self) -> ImageLimit | None:

@@ -63,3 +63,22 @@ def test_what_a_call_raises_is_raised() -> None:
         thread.call(fail)
     thread.call(lambda: None)
     thread.stop()
+
+
+def test_what_goes_wrong_on_leaving_is_not_lost() -> None:
+    """The thread reports it as any thread does that fails."""
+    seen: list[threading.ExceptHookArgs] = []
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        yield
+        raise OSError("late")
+
+    thread = LoopThread(context(), "late")
+    before, threading.excepthook = threading.excepthook, seen.append
+    try:
+        thread.start()
+        thread.stop()
+    finally:
+        threading.excepthook = before
+    assert [str(args.exc_value) for args in seen] == ["late"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from base64 import b64decode
@@ -352,3 +353,32 @@ async def test_large_uploads_are_not_kept_for_ever(
         for number in range(3):
             await client.images.edit(image=("a.png", data), prompt=f"hat {number}", size="256x256")
         assert [kept.params["prompt"] for kept in server.requests] == ["hat 1", "hat 2"]
+
+
+async def test_the_same_seed_gives_the_same_names() -> None:
+    """Ids of files and batches, and the order in which a batch is run, are those of the seed."""
+    lines = b"".join(
+        b'{"custom_id": "%d", "method": "POST", "url": "/v1/images/generations", ' % number
+        + b'"body": {"prompt": "a fox", "model": "gpt-image-2"}}\n'
+        for number in range(5)
+    )
+    runs: list[list[str]] = []
+    for seed in (0, 0, 1):
+        async with (
+            EmulatorServer(plain=True, seed=seed) as server,
+            openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-test") as client,
+        ):
+            file = await client.files.create(file=("a.jsonl", lines), purpose="batch")
+            batch = await client.batches.create(
+                input_file_id=file.id,
+                endpoint="/v1/images/generations",
+                completion_window="24h",
+            )
+            runs.append([file.id, batch.id])
+            while not batch.output_file_id:
+                await asyncio.sleep(0.01)
+                batch = await client.batches.retrieve(batch.id)
+            output = (await client.files.content(batch.output_file_id)).text
+            runs[-1] += [json.loads(line)["id"] for line in output.splitlines()]
+    assert runs[0] == runs[1] != runs[2]
+    assert len(runs[0]) == 7

@@ -88,6 +88,16 @@ async def test_the_session_is_closed_with_the_test(
     await imagesdk_session.generate("a fox", size="256x256")
 
 
+def test_a_session_in_a_synchronous_test(imagesdk_session: ImageSession) -> None:
+    """It may run a loop of its own; what it leaves is closed."""
+
+    async def main() -> int:
+        async with imagesdk_session as images:
+            return len((await images.generate("a fox", size="256x256")).data)
+
+    assert asyncio.run(main()) == 1
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_server_for_all_tests(imagesdk_server_session: EmulatorServer, number: int) -> None:
     """It goes on from test to test, and changes no environment."""

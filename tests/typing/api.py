@@ -480,6 +480,35 @@ async def emulated() -> None:
             await images.generate("a fox")
 
 
+def faulty() -> None:
+    """Order faults of an emulator in a thread."""
+    with EmulatorServer(
+        limit_kind="bucket", faults=["fail=500"], idempotency="honours", seed=1, plain=True
+    ) as server:
+        server.fail_next(429, times=3, retry_after=2, headers={"a": "b"}, body={"error": None})
+        server.fail_next("quota", charge=True, skip=1, chance=0.5, on="edits")
+        server.latency(0.2)
+        server.drop_connection(after="charge", how="close", times=None)
+        server.hang(after="head")
+        server.cut_answer(10, how="end")
+        server.cut_stream(1, how="error")
+        server.drip(1000)
+        server.fewer_images(1)
+        server.wrong_files("html")
+        server.bad_base64()
+        server.expire_urls(on="generations")
+        server.inject({"fail": 503, "message": "m"})
+        server.rate_limit(5, period=1, kind="quantised", interval=0.1, counts_refused=True)
+        server.clear_faults()
+        server.reset(seed=2)
+        assert_type(server.charged, int)
+        assert_type(server.requests[0].params["prompt"], Any)
+        assert_type(server.requests[0].files[0].data, bytes)
+        server.fail_next("quotta")  # type: ignore[arg-type]
+        server.drop_connection(after="never")  # type: ignore[arg-type]
+        server.latency(0.2, time=3)  # type: ignore[call-arg]
+
+
 def scripted() -> ImagesResponse:
     """Use a script and virtual time in a test."""
 
