@@ -58,7 +58,8 @@ class Tally:
 
     Attributes:
         manner: What the server does with an Idempotency-Key.
-        kills: Runs that were killed.
+        kills: Runs and workers that were killed.
+        workers: Of them, workers: the run went on.
         images: That were asked for.
         missing: Of them, those that are not there at the end.
         torn: Files that are no image that the server made for their prompt.
@@ -69,6 +70,7 @@ class Tally:
 
     manner: str
     kills: int = 0
+    workers: int = 0
     images: int = 0
     missing: int = 0
     torn: int = 0
@@ -172,6 +174,7 @@ def torture(
             if runs and engine == "ray" and tally.kills % 3 == 1 and (pids := workers()):
                 os.kill(rng.choice(pids), signal.SIGKILL)
                 tally.kills += 1
+                tally.workers += 1
                 tally.in_flight += _in_flight(out)
                 runs = _runs_on(process, rng.uniform(*_GOES_ON))
             if runs:
@@ -291,8 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     store=options.store,
                 )
             tallies.append(tally)
+            of_workers = f" ({tally.workers} of workers)" if tally.workers else ""
             print(
-                f"| {manner} | {tally.kills} | {tally.images} | {tally.missing} | {tally.torn} | "
+                f"| {manner} | {tally.kills}{of_workers} | {tally.images} | {tally.missing} | {tally.torn} | "
                 f"{tally.extra} | {tally.in_flight} |",
                 flush=True,
             )
