@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from imagesdk.batch.files import describe, in_place, is_there, place
 from imagesdk.batch.ledger import Entry
+from imagesdk.errors import ConfigurationError
 
-__all__ = ("Destination", "LocalFolder", "destination_of", "is_url")
+__all__ = ("Destination", "LocalFolder", "destination_of", "folder_of", "is_url")
 
 
 class Destination(Protocol):
@@ -127,6 +128,19 @@ class LocalFolder:
 def is_url(out: str | os.PathLike[str]) -> bool:
     """Return whether *out* names a store of objects, and no folder."""
     return isinstance(out, str) and "://" in out
+
+
+def folder_of(out: str | os.PathLike[str]) -> Path:
+    """Return *out*, which must be a folder.
+
+    Raises:
+        ConfigurationError: It names a store.
+    """
+    if is_url(out):
+        raise ConfigurationError(
+            f"{out} is a store of objects; this needs a folder on this machine"
+        )
+    return Path(out)
 
 
 def destination_of(

@@ -18,12 +18,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import attrs
 
 from imagesdk.batch._fetch import Fetch, Fetched
 from imagesdk.batch._submit import Submit, Submitted
+from imagesdk.batch.destination import folder_of
 from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.launch import SessionLike, the_session
 from imagesdk.batch.ledger import Ledger
@@ -139,7 +139,7 @@ async def submit(
             f"max_lines is {max_lines!r}, max_bytes {max_bytes!r}, settle {settle!r}; they must be 1 or "
             "more, and settle above 0 seconds"
         )
-    folder = Path(out)
+    folder = folder_of(out)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with the_session(session) as opened, Ledger(folder) as ledger:
         await ledger.load(open_source(source, kind))
@@ -210,7 +210,7 @@ async def fetch(
     for name, value in (("every", every), ("settle", settle)):
         if not value > 0:
             raise ConfigurationError(f"{name} is {value!r}; it must be above 0 seconds")
-    folder = Path(out)
+    folder = folder_of(out)
     if isinstance(prices, str | os.PathLike):
         prices = await asyncio.to_thread(read_prices, prices)
     await asyncio.to_thread(read_submissions, folder)  # makes no ledger where there is none
@@ -258,7 +258,7 @@ async def status(out: str | os.PathLike[str], *, session: SessionLike = None) ->
     """
     states = []
     async with the_session(session) as opened:
-        for submission in await asyncio.to_thread(read_submissions, Path(out)):
+        for submission in await asyncio.to_thread(read_submissions, folder_of(out)):
             batch = None
             if submission.batch_id is not None and not submission.closed:
                 batch = await batches_of(opened).get(submission.batch_id)
@@ -291,7 +291,7 @@ async def cancel(out: str | os.PathLike[str], *, session: SessionLike = None) ->
     cancelled = []
     async with the_session(session) as opened:
         calls = batches_of(opened)
-        for submission in await asyncio.to_thread(read_submissions, Path(out)):
+        for submission in await asyncio.to_thread(read_submissions, folder_of(out)):
             if submission.batch_id is None or submission.closed:
                 continue
             if not (await calls.get(submission.batch_id)).has_ended:

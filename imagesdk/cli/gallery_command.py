@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+from imagesdk.batch.destination import folder_of
 from imagesdk.batch.gallery import Page, build
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.render import Console
@@ -23,7 +24,7 @@ _AT_THE_END = 20.0
 
 async def run(arguments: argparse.Namespace) -> int:
     """Make the page and print where it is."""
-    page = await _make(Path(arguments.out), Console(), thumbnails=not arguments.no_thumbnails)
+    page = await _make(folder_of(arguments.out), Console(), thumbnails=not arguments.no_thumbnails)
     print(page.path)
     if arguments.open:
         await asyncio.to_thread(lambda: webbrowser.open(page.path.resolve().as_uri()))

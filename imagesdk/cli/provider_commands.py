@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from imagesdk.batch import provider
+from imagesdk.batch.destination import folder_of
 from imagesdk.batch.provider import BatchState, Fetched, Submitted
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.cli import EXIT_CODES
@@ -46,7 +47,7 @@ async def submit(arguments: argparse.Namespace) -> int:
 
 async def fetch(arguments: argparse.Namespace) -> int:
     """Bring what the server's batches have made."""
-    console, out = Console(), Path(arguments.out)
+    console, out = Console(), folder_of(arguments.out)
     records: list[Record] = []
     said: dict[str, str] = {}
 

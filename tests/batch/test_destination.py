@@ -10,6 +10,7 @@ from imagesdk.batch.destination import LocalFolder, destination_of, is_url
 from imagesdk.batch.records import MANIFEST
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker
+from imagesdk.cli.main import main
 from imagesdk.testing import ScriptedTransport
 from tests.batch.conftest import image_answer, jobs_of, prompts, scripted
 
@@ -29,6 +30,19 @@ def test_a_folder_is_its_own_ledgers_unless_said_otherwise(tmp_path: Path) -> No
     assert destination_of(str(tmp_path), "ledger").folder == Path("ledger")
     given = LocalFolder(tmp_path)
     assert destination_of(given) is given
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("gallery",), ("batch", "fetch"), ("batch", "cancel"), ("batch", "submit", __file__, "--out")],
+)
+def test_what_needs_a_folder_says_so(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store is no place for a page or for the server's batches; no folder of that name is made."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    assert main([*command, "s3://bucket/x"]) == 2
+    assert "s3://bucket/x is a store of objects; this needs a folder" in capsys.readouterr().err
 
 
 async def test_ledger_and_images_may_be_apart(tmp_path: Path) -> None:

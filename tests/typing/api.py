@@ -470,6 +470,7 @@ async def on_a_cluster() -> None:
         engine: batch.Engine = cluster
         assert_type(engine.snapshot(), LimiterSnapshot)
         assert_type(await batch.run("jobs.jsonl", "out", engine=engine), Summary)
+    assert_type(await batch.run("jobs.jsonl", "s3://bucket/x", ledger=Path("run")), Summary)
 
 
 async def emulated() -> None:
