@@ -23,7 +23,7 @@ from imagesdk.errors import ConfigurationError, ImageSDKError
 __all__ = ("Budget", "Limits", "Stop", "StopReason")
 
 StopReason: TypeAlias = Literal[
-    "asked", "cost", "deadline", "disk", "failure_rate", "failures", "images", "refused"
+    "asked", "cost", "deadline", "disk", "error", "failure_rate", "failures", "images", "refused"
 ]
 
 _ENOUGH_TO_JUDGE = 50
@@ -40,8 +40,8 @@ class Stop:
 
     Attributes:
         reason: ``"asked"`` (by the caller, or a signal), ``"images"``, ``"cost"``, ``"failures"``,
-            ``"failure_rate"``, ``"deadline"``, ``"disk"``, or ``"refused"``: an error that every request
-            would meet, such as a wrong key or an account without credit.
+            ``"failure_rate"``, ``"deadline"``, ``"refused"``: an error that every request would meet, such
+            as a wrong key or an account without credit; ``"disk"`` or ``"error"``, which is raised in the end.
         message: The same for people.
         error: That error, None for the other reasons.
     """

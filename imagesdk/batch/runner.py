@@ -22,7 +22,7 @@ from imagesdk.batch.engine import Engine, Report, WorkerLost
 from imagesdk.batch.files import ARRIVING, arrived, free_bytes
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Entry, Ledger, State, Total
-from imagesdk.batch.limits import Budget, Limits, Stop, disk_is_full
+from imagesdk.batch.limits import Budget, Limits, Stop, StopReason, disk_is_full
 from imagesdk.batch.records import Record
 from imagesdk.batch.worker import record_of, recover
 from imagesdk.errors import BatchError, ConfigurationError, ImageSDKError, LedgerError
@@ -223,7 +223,7 @@ class _Run:
     on_record: Callable[[Record, bool], None]
     on_stop: Callable[[Stop], None]
     summary: Summary = attrs.field(factory=Summary)
-    failure: OSError | ImageSDKError | None = None
+    failure: Exception | None = None
     _next: deque[Entry] = attrs.field(factory=deque[Entry], init=False)
     _after: int = attrs.field(default=0, init=False)
     _measure_at: float = attrs.field(default=0.0, init=False)
@@ -323,12 +323,13 @@ class _Run:
         try:
             while (entry := await self._take()) is not None:
                 await self._do(entry)
-        except (OSError, ImageSDKError) as error:  # the others finish what is paid for
+        except Exception as error:  # noqa: BLE001 - raised again, once the others have what is paid for
             first = self.failure = self.failure or error
             for note in getattr(error, "__notes__", ()):
                 if note not in getattr(first, "__notes__", ()):
                     first.add_note(note)
-            self._end(Stop(reason="disk", message=str(error)))
+            reason: StopReason = "disk" if isinstance(error, OSError) else "error"
+            self._end(Stop(reason=reason, message=str(error) or type(error).__name__))
 
     async def _take(self) -> Entry | None:
         """Return the next job, once it fits into the budget beside those in flight; None at the end."""
@@ -365,10 +366,10 @@ class _Run:
         async def before_send() -> None:
             if self.summary.stopped is not None:
                 raise BatchError("the run was ended before this was sent")
-            is_first, flight.is_sent = not flight.is_sent, True
-            await self.ledger.start(keyed, key)
-            if is_first:
+            if not flight.is_sent:
                 self.on_start(entry.job)
+            flight.is_sent = True
+            await self.ledger.start(keyed, key)
 
         flight = _Flight(asyncio.ensure_future(self.engine.do(keyed, before_send)))
         try:

@@ -466,16 +466,36 @@ async def test_a_ledger_that_fails_ends_the_run_before_anything_is_sent(tmp_path
     assert not transport.requests
 
 
-async def test_an_error_of_the_callback_is_raised_as_it_is(tmp_path: Path) -> None:
-    """What the caller's own function raises ends the run, and comes out without a group around it."""
+async def test_an_error_of_a_callback_is_raised_once_what_is_in_flight_has_come(
+    tmp_path: Path,
+) -> None:
+    """What the caller's own function raises ends the run as it is, and costs nothing that is paid for."""
 
-    def fail(_record: Record, _is_new: bool) -> None:  # noqa: FBT001
+    def answer(request: SentRequest) -> ScriptedAnswer:
+        return ScriptedAnswer(image_answer().body, delay=0.03 * (request.json["prompt"] == "b"))
+
+    def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    async with scripted(ScriptedTransport([image_answer()])) as session:
+    async with scripted(ScriptedTransport(answer)) as session:
+        worker = Worker(session, tmp_path)
         with pytest.raises(ZeroDivisionError):
-            await run_jobs(Worker(session, tmp_path), prompts("a"), tmp_path, on_record=fail)
-    assert (await play([], prompts("a"), tmp_path))[0] == Summary(skipped=1)
+            await run_jobs(worker, prompts(*"abc"), tmp_path, concurrency=2, on_record=fail)
+    assert (await play([image_answer()], prompts(*"abc"), tmp_path))[0].skipped == 2
+
+
+async def test_a_callback_that_fails_before_a_request_keeps_it_from_being_sent(
+    tmp_path: Path,
+) -> None:
+    """An error of on_start leaves its request unsent, and in no doubt."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with scripted(ScriptedTransport([])) as session:
+        with pytest.raises(ZeroDivisionError):
+            await run_jobs(Worker(session, tmp_path), prompts("a"), tmp_path, on_start=fail)
+    assert (await play([image_answer()], prompts("a"), tmp_path))[0] == Summary(done=1, images=1)
 
 
 @pytest.mark.skipif(not NOWHERE.exists(), reason="no folder here that nobody may write to")
