@@ -22,7 +22,7 @@ from typing import Any, Self
 import attrs
 
 from imagesdk.batch.destination import is_url
-from imagesdk.batch.engine import BeforeSend, Report, WorkerLost
+from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report, WorkerLost
 from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.remote import (
@@ -128,12 +128,17 @@ class RayEngine:
             await asyncio.gather(*(seat.actor.aclose.remote() for seat in self._seats))
         await asyncio.to_thread(self._leave)
 
-    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+    async def do(
+        self, entry: Entry, before_send: BeforeSend, after_attempt: AfterAttempt
+    ) -> Report:
         """Have the worker with the fewest jobs do one; see `imagesdk.batch.engine.Engine`.
+
+        Of attempts it tells nothing: that would be one more message for each.
 
         Raises:
             WorkerLost: The worker ended, or cannot be reached.
         """
+        del after_attempt
         key = str(entry.idempotency_key)
         job = attrs.evolve(entry.job, folder=self._here / entry.job.folder)
         seat = min(self._seats, key=lambda each: each.busy)

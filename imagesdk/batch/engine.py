@@ -18,13 +18,16 @@ import attrs
 
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record
-from imagesdk.errors import ImageSDKError
+from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.limiters.base import LimiterSnapshot
 
-__all__ = ("BeforeSend", "Engine", "Report", "WorkerLost")
+__all__ = ("AfterAttempt", "BeforeSend", "Engine", "Report", "WorkerLost")
 
 BeforeSend: TypeAlias = Callable[[], Awaitable[object]]
 """Notes that a request is about to be sent; what it raises keeps the request from being sent."""
+
+AfterAttempt: TypeAlias = Callable[[Attempt], object]
+"""Notes how an attempt ended: until the next one nothing is in flight."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,12 +50,16 @@ class WorkerLost(Exception):  # noqa: N818 - it is a message to the runner, not 
 class Engine(Protocol):
     """Does jobs; called for as many side by side as are to be in flight."""
 
-    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+    async def do(
+        self, entry: Entry, before_send: BeforeSend, after_attempt: AfterAttempt
+    ) -> Report:
         """Do one job: wait for the limit, send the request, put its images in their place.
 
         Args:
             entry: With the Idempotency-Key that the request goes out with.
             before_send: Awaited when the wait for the limit is over, right before each attempt.
+            after_attempt: Called when an attempt has ended. An engine that never calls it is waited for
+                when the run ends, although it may only be waiting to try again.
 
         Returns:
             What came of it.

@@ -102,7 +102,7 @@ async def run(
     Returns:
         What was done. Requests that fail are counted, not raised. ``stopped`` says why the run ended early: a
         limit, *stop*, or an error that every request would meet (a wrong key, no credit). What was in
-        flight was waited for then, because it is paid for; what only waited for the limit was not sent.
+        flight was waited for then, because it is paid for; what only waited was not sent.
 
         Cancelling ends the run at once: what is in flight may be billed, and is in doubt.
 

@@ -25,7 +25,7 @@ from imagesdk.batch.ledger import Entry, Ledger, State, Total
 from imagesdk.batch.limits import Budget, Limits, Stop, StopReason, disk_is_full
 from imagesdk.batch.records import Record
 from imagesdk.batch.worker import record_of, recover
-from imagesdk.errors import BatchError, ConfigurationError, ImageSDKError, LedgerError
+from imagesdk.errors import Attempt, BatchError, ConfigurationError, ImageSDKError, LedgerError
 
 __all__ = ("InDoubt", "Summary", "run_jobs")
 
@@ -33,6 +33,8 @@ InDoubt = Literal["retry", "skip"]
 
 _MEASURE_EVERY = 1.0
 """Seconds between two looks at the room on the disk."""
+_GRACE = 0.5
+"""Seconds for a request whose last attempt has failed to report so."""
 _ASKED = Stop(reason="asked", message="the run was asked to end")
 _ENDED: tuple[State, ...] = ("done", "rejected", "submitted", "in_doubt")
 _MOST_LOST = 3
@@ -119,7 +121,8 @@ async def run_jobs(
     Returns:
         What was done. Failed jobs are counted, not raised. A run that ends early begins nothing any more, and
         waits for what is in flight, which is paid for; jobs that only waited for the limit are left.
-        One that waits for the end of a pause after a 429, or before it is tried again, is left then.
+        So are those that wait for the end of a pause after a 429, or to be tried again; if what they tried may
+        have been billed they are in doubt.
 
         Cancelling ends the run at once: what is in flight is in doubt, and the ledger says so.
 
@@ -207,6 +210,25 @@ class _Flight:
 
     doing: asyncio.Task[Report]
     is_sent: bool = False
+    is_done: bool = False
+    may_be_billed: bool = False
+    _exchanges: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if nothing of it is in flight, and nothing has come of it."""
+        return not self._exchanges and not self.is_done
+
+    def begin(self) -> None:
+        """Note that an attempt begins."""
+        self.is_sent = True
+        self._exchanges += 1
+
+    def end(self, attempt: Attempt) -> None:
+        """Note how an attempt ended."""
+        self._exchanges -= 1
+        self.is_done |= attempt.outcome == "ok"
+        self.may_be_billed |= attempt.may_be_billed
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -314,9 +336,20 @@ class _Run:
             self.summary.stopped = stop
             self.on_stop(stop)
             for flight in self._flights:
-                if not flight.is_sent:
-                    flight.doing.cancel()
+                self._let_go(flight)
         self._news.set()
+
+    def _let_go(self, flight: _Flight) -> None:
+        """Cancel a job that only waits: at once if it was never sent, else if it is not about to report."""
+        if not flight.is_sent:
+            flight.doing.cancel()
+            return
+
+        def unless_it_reports() -> None:
+            if flight.is_waiting:
+                flight.doing.cancel()
+
+        asyncio.get_running_loop().call_later(_GRACE, unless_it_reports)
 
     async def _worker(self) -> None:
         """Do one job after the other, until there is none or the run is to end."""
@@ -357,21 +390,33 @@ class _Run:
                     await self._news.wait()
         return None
 
-    async def _do(self, entry: Entry) -> None:
-        """Let the engine do a job, and keep the books."""
-        in_doubt = entry.state == "in_doubt"
-        key = (entry.idempotency_key if in_doubt else None) or secrets.token_hex(16)
-        keyed = attrs.evolve(entry, idempotency_key=key)
+    def _launch(self, entry: Entry, key: str) -> _Flight:
+        """Let the engine begin a job; its request goes out with *key*."""
 
         async def before_send() -> None:
             if self.summary.stopped is not None:
                 raise BatchError("the run was ended before this was sent")
             if not flight.is_sent:
                 self.on_start(entry.job)
-            flight.is_sent = True
-            await self.ledger.start(keyed, key)
+            flight.begin()
+            await self.ledger.start(entry, key)
 
-        flight = _Flight(asyncio.ensure_future(self.engine.do(keyed, before_send)))
+        def after_attempt(attempt: Attempt) -> None:
+            flight.end(attempt)
+            if self.summary.stopped is not None:
+                self._let_go(flight)
+
+        doing = self.engine.do(entry, before_send, after_attempt)
+        flight = _Flight(asyncio.ensure_future(doing))
+        self._flights.add(flight)
+        return flight
+
+    async def _do(self, entry: Entry) -> None:
+        """Let the engine do a job, and keep the books."""
+        in_doubt = entry.state == "in_doubt"
+        key = (entry.idempotency_key if in_doubt else None) or secrets.token_hex(16)
+        keyed = attrs.evolve(entry, idempotency_key=key)
+        flight = self._launch(keyed, key)
         try:
             report = await self._wait_for(flight, keyed)
         except WorkerLost as lost:
@@ -397,22 +442,20 @@ class _Run:
 
     async def _wait_for(self, flight: _Flight, entry: Entry) -> Report | None:
         """Return what became of a job; None if it was let go, and nothing was sent that may be billed."""
-        self._flights.add(flight)
         try:
             return await flight.doing
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():  # it is not the flight alone that was cancelled
                 raise
-            return None
+            is_free = not flight.may_be_billed
         except LedgerError:
             raise
         except BatchError as error:  # of before_send, perhaps after an attempt that failed
-            if not error.may_be_billed:
-                return None
-            return Report(record=await recover(self.out, entry, {}))
+            is_free = not error.may_be_billed
         finally:
             self._flights.discard(flight)
+        return None if is_free else Report(record=await recover(self.out, entry, {}))
 
     async def _look_for(self, entry: Entry, lost: WorkerLost, *, is_sent: bool) -> Report | None:
         """Report on a job whose worker is gone; None if it is to be done again."""

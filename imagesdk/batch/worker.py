@@ -14,7 +14,7 @@ from typing import Any, Literal
 import attrs
 
 from imagesdk.batch.destination import Destination, destination_of
-from imagesdk.batch.engine import BeforeSend, Report
+from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report
 from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record, error_fields, status_of
@@ -138,7 +138,12 @@ class Worker:
         """Return the seconds until the last of so many could be sent; see `ImageSession.forecast`."""
         return self._session.forecast(images, requests)
 
-    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+    async def do(
+        self,
+        entry: Entry,
+        before_send: BeforeSend,
+        after_attempt: AfterAttempt = lambda _attempt: None,
+    ) -> Report:
         """Do one job; see `imagesdk.batch.engine.Engine`."""
         key = entry.idempotency_key
         if key is None:
@@ -155,6 +160,7 @@ class Worker:
             concurrency=1,
             save_to=Folder(self._out.here / ARRIVING, name=key),
             before_send=before,
+            after_attempt=lambda _request, attempt: after_attempt(attempt),
         ) as outcomes:
             outcome = await anext(outcomes)
         elapsed = loop.time() - begun_at

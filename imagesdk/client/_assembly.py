@@ -74,6 +74,7 @@ class CallOptions:
 
     Attributes:
         before_send: See `imagesdk.client._pipeline.Call`.
+        after_attempt: See there, too.
     """
 
     timeout: float | None
@@ -82,6 +83,7 @@ class CallOptions:
     partial: Literal["raise", "return"] = "raise"
     save_to: Folder | None = None
     before_send: Callable[[], Awaitable[object]] | None = None
+    after_attempt: Callable[[Attempt], object] | None = None
 
     def but(
         self,

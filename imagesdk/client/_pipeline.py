@@ -75,6 +75,7 @@ class Call:
             not sent again.
         new_sink: Makes what takes one image while it arrives.
         before_send: Awaited before each attempt, once it is admitted; what it raises ends the call.
+        after_attempt: Told of each attempt that has ended.
     """
 
     number: int
@@ -92,6 +93,7 @@ class Call:
     new_sink: NewSink = MemorySink
     receive: Receive | None = None
     before_send: Callable[[], Awaitable[object]] | None = None
+    after_attempt: Callable[[Attempt], object] | None = None
     begun: bool = attrs.field(default=False, init=False)
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
     waited: float = attrs.field(default=0.0, init=False)
@@ -340,6 +342,8 @@ class Pipeline:
             may_be_billed=may_be_billed(outcome),
         )
         call.attempts.append(attempt)
+        if call.after_attempt is not None:
+            call.after_attempt(attempt)
         if attempt.may_be_billed:
             LOGGER.warning(
                 "images.%s call %d, attempt %d may have been billed although it failed: %s",

@@ -341,6 +341,7 @@ class Runner:
             max_pause=self.pipeline.limiter.max_pause,
             new_sink=prepared.new_sink,
             before_send=options.before_send,
+            after_attempt=options.after_attempt,
         )
         prepared.calls.append(call)
         return call

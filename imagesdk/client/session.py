@@ -27,7 +27,7 @@ from imagesdk.client.downloads import Downloader
 from imagesdk.client.fanout import ImageMap
 from imagesdk.client.results import ImagesResponse
 from imagesdk.client.streaming import ImageStream
-from imagesdk.errors import ConfigurationError
+from imagesdk.errors import Attempt, ConfigurationError
 from imagesdk.events import Downloaded, Event
 from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority, Slots
 from imagesdk.models.choices import (
@@ -545,6 +545,7 @@ class ImageSession(StreamMethods):
         partial: Literal["raise", "return"] = "raise",
         save_to: str | os.PathLike[str] | None = None,
         before_send: Callable[[Q], Awaitable[object]] | None = None,
+        after_attempt: Callable[[Q, Attempt], object] | None = None,
     ) -> ImageMap[Q]:
         """Run many requests, a bounded number at a time; errors are values.
 
@@ -563,6 +564,8 @@ class ImageSession(StreamMethods):
             before_send: Awaited with the request right before it is sent, when its wait in the queue is
                 over; again before each further attempt, and for each part of one that is split. The
                 place to note what may be billed from now on. What it raises ends the request.
+            after_attempt: Called with the request and an `imagesdk.Attempt` when that has ended, however it did:
+                until *before_send* is called again nothing of it is in flight. It must return quickly.
 
         Returns:
             An object for ``async with … as outcomes: async for outcome in outcomes``; each outcome has
@@ -587,7 +590,9 @@ class ImageSession(StreamMethods):
         async def run(item: Q) -> ImagesResponse:
             own = options
             if before_send is not None:
-                own = attrs.evolve(options, before_send=partial_of(before_send, item))
+                own = attrs.evolve(own, before_send=partial_of(before_send, item))
+            if after_attempt is not None:
+                own = attrs.evolve(own, after_attempt=partial_of(after_attempt, item))
             return await self._runner.run(as_request(item), own)
 
         fanout: ImageMap[Q] = ImageMap(

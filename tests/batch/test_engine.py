@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from imagesdk.batch.engine import BeforeSend, Report, WorkerLost
+from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report, WorkerLost
 from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import LEDGER, Entry
 from imagesdk.batch.records import Record
@@ -55,8 +55,11 @@ class OwnEngine:
     report: Callable[[Entry], Report]
     seen: list[tuple[str, str, str]] = attrs.field(factory=list)
 
-    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+    async def do(
+        self, entry: Entry, before_send: BeforeSend, after_attempt: AfterAttempt
+    ) -> Report:
         """Look into the ledger before and after *before_send*."""
+        del after_attempt
         name = entry.job.custom_id
         before = await asyncio.to_thread(state_of, self.out, name)
         await before_send()
@@ -114,11 +117,13 @@ class Losing(OwnEngine):
     leaves: bytes | None = None
     keys: list[str | None] = attrs.field(factory=list)
 
-    async def do(self, entry: Entry, before_send: BeforeSend) -> Report:
+    async def do(
+        self, entry: Entry, before_send: BeforeSend, after_attempt: AfterAttempt
+    ) -> Report:
         """Lose the worker, which may have put an image on its way first."""
         self.keys.append(entry.idempotency_key)
         if len(self.keys) > self.times:
-            return await super().do(entry, before_send)
+            return await super().do(entry, before_send, after_attempt)
         if self.is_sent:
             await before_send()
         if self.leaves is not None:

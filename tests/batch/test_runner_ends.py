@@ -189,23 +189,25 @@ def test_what_waits_to_be_tried_again_is_let_go(tmp_path: Path) -> None:
     def answer(request: SentRequest) -> ScriptedAnswer | ImageSDKError:
         if request.json["prompt"] == "billed":
             return ResponseInterruptedError("reset", phase="receive", retry_after=30.0)
-        return ScriptedAnswer({"error": {}}, status=500, headers={"retry-after": "30"})
+        status = 429 if request.json["prompt"] == "throttled" else 500
+        return ScriptedAnswer({"error": {}}, status=status, headers={"retry-after": "30"})
 
     async def main() -> None:
-        stop = asyncio.Event()
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
         transport = ScriptedTransport(answer)
-        asyncio.get_running_loop().call_later(1.0, stop.set)
+        loop.call_later(1.0, stop.set)
         async with ImageSession(
             base_url="http://server/v1",
             api_key="sk-test",
             transport=transport,
-            images_per_minute=None,
+            images_per_minute=50,
             retry=RetryPolicy(5),
         ) as session:
-            jobs = prompts("billed", "free")
+            jobs = prompts("billed", "free", "throttled")
             summary = await run_jobs(Worker(session, tmp_path), jobs, tmp_path, stop=stop)
-        assert len(transport.requests) == 2
-        assert states_of(summary) == {"failed": 1, "left": 1}
+        assert loop.time() < 2.0  # and not thirty
+        assert len(transport.requests) == 3
+        assert states_of(summary) == {"failed": 1, "left": 2}
 
     with virtual_time() as runner:
         runner.run(main())

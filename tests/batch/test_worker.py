@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from imagesdk.batch.engine import Engine, Report
+from imagesdk.batch.engine import AfterAttempt, BeforeSend, Engine, Report
 from imagesdk.batch.files import ARRIVING
 from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.worker import Worker
@@ -26,7 +26,12 @@ async def nothing() -> None:
     """Note nothing."""
 
 
-async def do(transport: ScriptedTransport, out: Path, before_send: object = nothing) -> Report:
+async def do(
+    transport: ScriptedTransport,
+    out: Path,
+    before_send: BeforeSend = nothing,
+    after_attempt: AfterAttempt = lambda _attempt: None,
+) -> Report:
     """Do a job that asks for one image."""
     async with Ledger(out) as ledger:
         await ledger.load(prompts("a"))
@@ -34,7 +39,7 @@ async def do(transport: ScriptedTransport, out: Path, before_send: object = noth
     async with scripted(transport) as session:
         worker: Engine = Worker(session, out)
         entry = attrs.evolve(entry, idempotency_key=KEY)
-        return await worker.do(entry, before_send)  # type: ignore[arg-type]
+        return await worker.do(entry, before_send, after_attempt)
 
 
 async def test_a_report_names_what_is_there(tmp_path: Path) -> None:
@@ -48,15 +53,15 @@ async def test_a_report_names_what_is_there(tmp_path: Path) -> None:
 
 
 async def test_each_attempt_is_told_before_it_is_sent(tmp_path: Path) -> None:
-    """before_send comes before the exchange."""
-    told: list[int] = []
+    """before_send comes before the exchange, and after_attempt when it has ended."""
+    told: list[object] = []
 
     async def before_send() -> None:
         told.append(len(transport.requests))
 
     transport = ScriptedTransport([image_answer()])
-    await do(transport, tmp_path, before_send)
-    assert told == [0]
+    await do(transport, tmp_path, before_send, lambda attempt: told.append(attempt.outcome))
+    assert told == [0, "ok"]
 
 
 async def test_what_cannot_be_noted_is_not_sent(tmp_path: Path) -> None:

@@ -339,7 +339,8 @@ async def test_without_a_session() -> None:
 
 
 def test_before_send() -> None:
-    """*before_send* is awaited when the wait is over, before each attempt; until it ends nothing is sent."""
+    """*before_send* is awaited when the wait is over, before each attempt, *after_attempt* called when that has ended."""
+    ended: list[tuple[str, str]] = []
 
     async def main() -> list[tuple[str, float, int]]:
         noted: list[tuple[str, float, int]] = []
@@ -361,12 +362,17 @@ def test_before_send() -> None:
             images_per_minute=1,
             retry=RetryPolicy(backoff=0.001),
         ) as images:
-            outcomes = images.map(["a", "b"], before_send=note)
+            outcomes = images.map(
+                ["a", "b"],
+                before_send=note,
+                after_attempt=lambda prompt, attempt: ended.append((prompt, attempt.outcome)),
+            )
             assert [o.unwrap().data[0].url async for o in outcomes] == ["http://a/b"] * 2
         return noted
 
     noted = run(main)
     assert [(prompt, sent) for prompt, _, sent in noted] == [("a", 0), ("a", 1), ("b", 2)]
+    assert ended == [("a", "failed"), ("a", "ok"), ("b", "ok")]
     assert noted[0][1] < 60 < noted[1][1] < 120 < noted[2][1]
 
 

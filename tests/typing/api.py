@@ -262,6 +262,7 @@ async def many_requests(images: ImageSession) -> None:
         print(request.prompt)  # noqa: T201
 
     images.map(requests, before_send=note)
+    images.map(requests, after_attempt=lambda request, attempt: print(request.n, attempt.outcome))  # noqa: T201
     edits = [EditRequest(PNG, "a", mask=Path("m.png")), EditRequest(["a.png", PNG], "b")]
     async with images.map(edits, timeout=60, max_wait=None, priority="interactive") as edited:
         async for edit in edited:
