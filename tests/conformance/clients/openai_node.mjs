@@ -1,6 +1,7 @@
 // The official client for Node, the newest: each image call with each kind of upload.
 // usage: node openai_node.mjs FOLDER-OF-EXAMPLES FOLDER-OF-NODE_MODULES, with OPENAI_BASE_URL and OPENAI_API_KEY set
 import assert from "node:assert/strict";
+import { File } from "node:buffer";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
