@@ -150,6 +150,13 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         help="limit for each key, 'off' for none (default: 50)",
     )
     parser.add_argument(
+        "--batch-delay",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time before a batch of /v1/batches is begun (default: 0)",
+    )
+    parser.add_argument(
         "--limit-kind",
         choices=("sliding", "fixed", "bucket", "quantised"),
         default="sliding",

@@ -48,6 +48,7 @@ def _server(arguments: argparse.Namespace) -> EmulatorServer:
     Raises:
         ConfigurationError: An argument is one that no server can have.
     """
+    from imagesdk.emulator.batches import BatchPlan
     from imagesdk.emulator.server import BLOCKED_MARKER, EmulatorServer
 
     rate = arguments.images_per_minute
@@ -58,6 +59,7 @@ def _server(arguments: argparse.Namespace) -> EmulatorServer:
             images_per_minute=None if rate == "off" else rate,
             limit_kind=arguments.limit_kind,
             url_lifetime=arguments.url_lifetime,
+            batches=BatchPlan(delay=arguments.batch_delay),
             blocked_prompts=arguments.blocked_prompt or (BLOCKED_MARKER,),
             seconds_per_image=arguments.seconds_per_image,
             faults=arguments.fault,

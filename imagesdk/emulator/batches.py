@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -56,6 +57,11 @@ _NOT_RUN: Mapping[str, tuple[str, str]] = {
 }
 
 
+def _is_a_time(_plan: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{attribute.name} of batches must be 0 or more seconds: {value}")
+
+
 @attrs.frozen(kw_only=True)
 class BatchPlan:
     """How the emulator runs batches.
@@ -66,11 +72,14 @@ class BatchPlan:
         window: Seconds after which what was not run expires, instead of the 24 hours.
         shuffle: Run the lines in another order than that of the file; so come the answers.
         failing: HTTP status of the lines that fail, by custom_id.
+
+    Raises:
+        ValueError: A time is negative or no number.
     """
 
-    delay: float = 0.0
-    seconds_per_line: float = 0.0
-    window: float = 24 * 3600.0
+    delay: float = attrs.field(default=0.0, validator=_is_a_time)
+    seconds_per_line: float = attrs.field(default=0.0, validator=_is_a_time)
+    window: float = attrs.field(default=24 * 3600.0, validator=_is_a_time)
     shuffle: bool = True
     failing: Mapping[str, int] = attrs.field(factory=dict)
 

@@ -98,6 +98,7 @@ def test_serve_hands_its_options_on(capfd: pytest.CaptureFixture[str]) -> None:
         (["--host", "0.0.0.0"], "reachable from other machines"),  # noqa: S104 - it is refused
         (["--url-lifetime", "0"], "url_lifetime"),
         (["--seconds-per-image", "-1"], "seconds_per_image"),
+        (["--batch-delay", "-1"], "delay of batches"),
         (["--fault", "fail=429 tims=3"], "unknown field `tims`"),
         (["--", "no-such-program-here"], "'no-such-program-here' cannot be run"),
     ],

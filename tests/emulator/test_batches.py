@@ -196,6 +196,15 @@ async def test_tokens_are_counted_for_the_batch(clock: SimpleNamespace) -> None:
         assert (batch.usage.input_tokens, batch.usage.total_tokens) == (1, 273)
 
 
+@pytest.mark.parametrize("name", ["delay", "seconds_per_line", "window"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_time_must_be_one(name: str, value: float) -> None:
+    """Times that cannot be waited are refused when the plan is made."""
+    wrong: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"{name} of batches must be 0 or more seconds"):
+        BatchPlan(**wrong)
+
+
 async def test_a_server_that_ends_leaves_its_batches(clock: SimpleNamespace) -> None:
     """Closing and resetting the emulator end what is run."""
     async with running(clock, delay=60.0) as client:
