@@ -453,7 +453,7 @@ class Ledger:
                     raise line_error(
                         job.line,
                         f"{job.custom_id!r} was made {_from(job, params)} by an earlier run into "
-                        f"{self._out}; give it another id, or make it again: --allow-changed",
+                        f"{self._out}; {_advice(job)}, or make it again: --allow-changed",
                     )
                 if state == "submitted":
                     raise line_error(
@@ -570,6 +570,12 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 
 def _request(job: Job) -> tuple[str, bytes, str]:
     return job.endpoint, msgspec.json.encode(job.params), job.key
+
+
+def _advice(job: Job) -> str:
+    if job.custom_id == f"line-{job.line}":
+        return "it has no id but its line: add new lines at the end, or write ids"
+    return "give it another id"
 
 
 def _from(job: Job, params: bytes) -> str:

@@ -83,6 +83,16 @@ async def test_other_parameters_under_the_same_id_are_refused(tmp_path: Path) ->
     assert pictures_in(tmp_path) == ["a-1.png"]
 
 
+async def test_a_line_that_was_put_in_is_noticed(tmp_path: Path) -> None:
+    """Where lines are told by their number alone, the error says what to do about one that was put in."""
+    await play(lambda _: image_answer(), jobs_of({"prompt": "a"}, {"prompt": "b"}), tmp_path)
+    jobs = jobs_of({"prompt": "new"}, {"prompt": "a"}, {"prompt": "b"})
+    with pytest.raises(
+        BatchError, match=r"'line-1' .* add new lines at the end, or write ids, or make"
+    ):
+        await play([], jobs, tmp_path)
+
+
 async def test_another_picture_under_the_same_path_is_noticed(tmp_path: Path) -> None:
     """A picture that has changed since its images were made is refused before anything is sent."""
     picture = tmp_path / "in.png"
