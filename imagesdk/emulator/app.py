@@ -161,6 +161,9 @@ class ImagesApp:
                 raise RefusedError(found)
             if isinstance(found, StoredFile):
                 headers = {hdrs.CONTENT_TYPE: "application/octet-stream"}
+                if request[FAULT].spoils_body:
+                    content = await asyncio.to_thread(found.path.read_bytes)
+                    return web.Response(body=content, headers=headers)
                 return web.FileResponse(found.path, headers=headers)
             return json_response(found)
 

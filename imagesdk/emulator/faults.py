@@ -131,6 +131,11 @@ class Fault(
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
 
+    @property
+    def spoils_body(self) -> bool:
+        """Whether the body of an answer arrives slowly, or not as a whole."""
+        return self.cut is not None or self.bytes_per_second is not None
+
     def is_for(self, path: str) -> bool:
         """Return whether this fault can meet a request to *path*."""
         return path.startswith(_ROUTES.get(self.on, (self.on,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -17,7 +18,7 @@ __all__ = ("FaultyResponse", "StoppedError", "deliver", "end_connection", "read_
 _LOOK_EVERY = 0.02
 # Seconds of a dripping answer that are sent at once.
 _DRIP_EVERY = 0.05
-_NO_LINGER = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class StoppedError(Exception):
@@ -124,10 +125,9 @@ async def deliver(
         StoppedError: It ended early.
         ConnectionError: The client has gone.
     """
-    spoilt = fault.cut is not None or fault.bytes_per_second is not None
-    if not (spoilt and isinstance(response, web.Response) and isinstance(response.body, bytes)):
+    if not (fault.spoils_body and isinstance(response, web.Response)):
         return response
-    body = response.body
+    body = response.body if isinstance(response.body, bytes) else b""
     sent = body[: fault.cut] if fault.how == "end" else body
     faulty = FaultyResponse(fault, status=response.status, headers=response.headers)
     faulty.content_length = len(sent)

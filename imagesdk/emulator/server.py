@@ -53,12 +53,6 @@ class EmulatorServer(FaultControls):
     pictures. With ``async with`` it runs in the caller's event loop, and paints in threads; with
     ``with`` it runs in a thread of its own, for synchronous programs and for any number of loops.
 
-    ```python
-    with EmulatorServer() as server:
-        client = OpenAI(base_url=server.base_url, api_key=server.api_key)
-        server.fail_next(429, times=3, retry_after=2)
-    ```
-
     Args:
         host: Address to bind; anything but a loopback address needs *allow_remote*.
         port: Port to bind, 0 for any free one.
@@ -100,16 +94,21 @@ class EmulatorServer(FaultControls):
 
     Example:
         >>> import asyncio
-        >>> from imagesdk import ImageSession
+        >>> from imagesdk import ImageSession, RetryPolicy
         >>> from imagesdk.emulator import EmulatorServer
         >>> async def main():
         ...     async with EmulatorServer() as server:
-        ...         options = {"base_url": server.base_url, "api_key": server.api_key}
-        ...         async with ImageSession(**options) as images:
-        ...             await images.generate("a fox", size="256x256")
-        ...         return [request.path for request in server.requests]
+        ...         server.fail_next(503)
+        ...         images = ImageSession(
+        ...             base_url=server.base_url,
+        ...             api_key=server.api_key,
+        ...             retry=RetryPolicy(backoff=0),
+        ...         )
+        ...         async with images:
+        ...             await images.generate("a fox", n=2, size="256x256")
+        ...         return server.charged, [request.status for request in server.requests]
         >>> asyncio.run(main())
-        ['/v1/images/generations']
+        (2, [503, 200])
     """
 
     api_key = "sk-test-emulator"

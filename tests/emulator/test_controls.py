@@ -380,6 +380,21 @@ async def test_downloads_can_fail(http: aiohttp.ClientSession, server: EmulatorS
             await response.read()
 
 
+async def test_files_break_off(http: aiohttp.ClientSession, server: EmulatorServer) -> None:
+    """What was uploaded can break off when it is fetched, and arrives whole the next time."""
+    form = aiohttp.FormData({"purpose": "vision"})
+    form.add_field("file", b"x" * 1000, filename="a.bin")
+    async with http.post("files", data=form) as response:
+        url = f"files/{(await response.json())['id']}/content"
+    server.cut_answer(10, on=f"/v1/{url}")
+    async with http.get(url) as response:
+        assert await response.content.readexactly(10) == b"x" * 10
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+    async with http.get(url) as response:
+        assert await response.read() == b"x" * 1000
+
+
 async def test_headers_of_a_success(http: aiohttp.ClientSession, server: EmulatorServer) -> None:
     """Headers can be added to an answer that is good."""
     server.inject('headers=\'{"x-ratelimit-limit-images": "5"}\' retry_after=1')
