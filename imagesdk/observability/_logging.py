@@ -67,9 +67,9 @@ def log_events(logger: logging.Logger | None = None) -> Callable[[Event], None]:
             fields = attrs.asdict(event, recurse=False)
             target.log(
                 level,
-                "%s call %d: %s",
+                "%s%s: %s",
                 event.endpoint,
-                event.call,
+                f" call {event.call}" if event.call else "",  # a download is part of none
                 _words(event),
                 extra={
                     "imagesdk_event": type(event).__name__,

@@ -137,12 +137,12 @@ def test_streams_splits_and_downloads_have_words(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.DEBUG, "imagesdk"):
         log(events.Partial(**common, index=1, size_bytes=1_234_567))  # type: ignore[arg-type]
         log(events.Split(**common, limit=1))  # type: ignore[arg-type]
-        log(events.Downloaded(**common, size_bytes=12))  # type: ignore[arg-type]
+        log(events.Downloaded(call=0, endpoint="downloads", model=None, size_bytes=12))
         log(Own(**common))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == [
         "edits call 7: partial image 1: 1,234,567 bytes",
         "edits call 7: split: a request takes 1 image at most now",
-        "edits call 7: downloaded 12 bytes",
+        "downloads: downloaded 12 bytes",
         "edits call 7: Own",
     ]
 
