@@ -81,7 +81,8 @@ class Submit(AtServer):
         self.summary.done = states.get("done", 0)
         self.summary.rejected = states.get("rejected", 0)
         self.summary.in_doubt = states.get("in_doubt", 0) + states.get("started", 0)
-        self.summary.waiting = states.get("submitted", 0) - self.summary.requests
+        # What was found may be of another input, whose jobs are not counted here.
+        self.summary.waiting = max(0, states.get("submitted", 0) - self.summary.requests)
 
     async def submit(self) -> None:
         """Upload the requests that are left and have them run."""
