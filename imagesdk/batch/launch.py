@@ -201,7 +201,7 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     finally:
         for number, previous in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, previous)
+            signal.signal(number, previous or signal.SIG_DFL)
 
 
 @asynccontextmanager
