@@ -41,7 +41,10 @@ from imagesdk.limiters.unlimited import NoLimiter
 __all__ = ("RayEngine",)
 
 _LOCAL = "local"
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # it would tell its makers of each run
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers of each run
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it would print what it says of lost workers among our output
+}
 _LOCAL_ENVIRONMENT = {
     # Ray's own default on macOS and Windows: a cluster of one machine listens on 127.0.0.1 alone.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

@@ -22,8 +22,7 @@ NOBODY = WorkerSpec(out=Path("out"), base_url="http://127.0.0.1:9/v1")
 
 async def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the error says how to get it."""
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
-        monkeypatch.setenv(name, "0")  # they are put back after the test
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what is set for Ray ends with the test
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'imagesdk\[ray\]'"):
         async with RayEngine(NOBODY):
