@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial as partial_of
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 import attrs
 
@@ -162,6 +162,9 @@ class ImageSession(StreamMethods):
         )
         self._maps: set[ImageMap[Any]] = set()
         self._streams: set[ImageStream] = set()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session holds a key and connections: make one in each process")
 
     def __repr__(self) -> str:
         if not hasattr(self, "_runner"):  # a traceback that shows locals, of __init__

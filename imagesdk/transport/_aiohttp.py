@@ -161,7 +161,7 @@ class _PrivateAddressError(OSError):
 
     def __str__(
         self,
-    ) -> str:  # the same for all addresses: asyncio joins different ones into an OSError
+    ) -> str:  # the same for all addresses of a name: others are joined into one OSError
         return "a private address"
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import gc
+import pickle
 import weakref
 from collections.abc import Callable
 from email import message_from_bytes
@@ -194,6 +196,14 @@ async def test_repr() -> None:
     assert repr(images) == "<ImageSession http://server/v1 model='m'>"
     await images.aclose()
     assert repr(images) == "<ImageSession http://server/v1 model='m' closed>"
+
+
+def test_a_session_is_not_pickled() -> None:
+    """A session that is sent to another process, or copied, says what to do instead."""
+    images, _ = session()
+    for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="make one in each process"):
+            duplicate(images)
 
 
 async def test_closed() -> None:

@@ -583,6 +583,20 @@ async def test_rebinding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connected == [("8.8.8.8", port)]
 
 
+async def test_a_name_with_several_private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is refused as one address is, however many it has."""
+
+    async def resolve(*_: Any, **__: Any) -> list[Any]:
+        addresses = ("127.0.0.1", "10.0.0.1", "192.168.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    transport = AiohttpTransport()
+    with pytest.raises(ProtocolError, match="is at a private address, and the API is not"):
+        await _fetch(transport, "http://images.example/a.png")
+    await transport.aclose()
+
+
 async def test_a_borrowed_session_goes_where_its_owner_says() -> None:
     """With a session of the caller's own, its connector decides what can be reached."""
     async with RawServer(says(b"image")) as server, aiohttp.ClientSession() as http:
