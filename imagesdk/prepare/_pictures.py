@@ -126,7 +126,7 @@ def draft(name: str, image: ImageInput, max_pixels: int) -> Draft:
         ConfigurationError: Pillow is not installed.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ConfigurationError(
             "imagesdk.prepare needs Pillow: python -m pip install 'imagesdk[prepare]'"
@@ -142,6 +142,10 @@ def draft(name: str, image: ImageInput, max_pixels: int) -> Draft:
             )
         except bombs as error:
             raise invalid(name, str(error), f"at most {max_pixels:,} pixels", "scale it") from None
+        except UnidentifiedImageError:
+            begin = f"a file that begins with {content[:8]!r}"
+            formats = "an image file that Pillow reads"
+            raise invalid(name, begin, formats, "convert it to PNG or JPEG") from None
         pixels = picture.width * picture.height
         if pixels > max_pixels:
             raise invalid(
@@ -241,7 +245,8 @@ def _told_as_ours(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise invalid(name, f"{error.filename!r}", "a file that exists", "check the path") from None
     except (OSError, SyntaxError, ValueError) as error:  # Pillow: SyntaxError for a broken PNG
-        raise invalid(name, str(error), "an image that Pillow reads", "check the file") from error
+        what = f"not readable: {error}"
+        raise invalid(name, what, "an image file that Pillow reads", "check it") from error
 
 
 def invalid(name: str, value: object, limit: str, advice: str) -> InvalidImageError:

@@ -200,11 +200,11 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, png: E
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (b"no image", "image is cannot identify image file"),
+        (b"<svg></svg>", "image is a file that begins with b'<svg></s'; it must be an image file"),
         (5, "image is int; it must be an image"),
         ("nothing.png", "image is 'nothing.png'; it must be a file that exists"),
-        (io.StringIO("text"), "image is str from a file object: open it with mode 'rb'"),
-        ("data:image/png;base64,%", "it must be an image that Pillow reads"),
+        (io.StringIO("text"), "image is not readable: str from a file object: open it with mode"),
+        ("data:image/png;base64,%", "it must be an image file that Pillow reads"),
     ],
 )
 def test_what_is_no_image_is_told(image: Any, message: str) -> None:
