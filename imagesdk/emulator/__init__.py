@@ -14,7 +14,13 @@ __all__ = ("BatchPlan", "EmulatorServer")
 def __getattr__(name: str) -> object:
     """Load the server on first use: importing the package must not import aiohttp."""
     if name == "EmulatorServer":
-        from imagesdk.emulator.server import EmulatorServer
+        try:
+            from imagesdk.emulator.server import EmulatorServer
+        except ModuleNotFoundError as error:
+            if error.name != "PIL":
+                raise
+            advice = "the emulator needs Pillow: python -m pip install 'imagesdk[emulator]'"
+            raise ModuleNotFoundError(advice, name="PIL") from error
 
         return EmulatorServer
     if name == "BatchPlan":

@@ -52,7 +52,7 @@ def imagesdk_server(
     It runs in a thread of its own, for synchronous tests and for any event loop. While the test
     runs, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` point to it.
     """
-    from imagesdk.emulator.server import EmulatorServer
+    from imagesdk.emulator import EmulatorServer
 
     with EmulatorServer(**imagesdk_server_options) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
@@ -66,7 +66,7 @@ def imagesdk_server_session(imagesdk_server_options: dict[str, Any]) -> Iterator
 
     It changes no environment variable, and nothing resets it but `EmulatorServer.reset`.
     """
-    from imagesdk.emulator.server import EmulatorServer
+    from imagesdk.emulator import EmulatorServer
 
     with EmulatorServer(**imagesdk_server_options) as server:
         yield server

@@ -382,3 +382,11 @@ async def test_the_same_seed_gives_the_same_names() -> None:
             runs[-1] += [json.loads(line)["id"] for line in output.splitlines()]
     assert runs[0] == runs[1] != runs[2]
     assert len(runs[0]) == 7
+
+
+def test_without_pillow_it_says_what_to_install() -> None:
+    """The emulator's extra is named, and not a module that is missing."""
+    program = "import sys; sys.modules['PIL'] = None; from imagesdk.emulator import EmulatorServer"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"python -m pip install 'imagesdk[emulator]'" in done.stderr
