@@ -377,8 +377,8 @@ def _ours(  # noqa: C901, PLR0911 - a table
             return ConnectError(f"the TLS connection to {where} cannot be trusted or made: {said}")
         case aiohttp.ClientConnectorError(os_error=_PrivateAddressError()):
             return ProtocolError(
-                f"the server named a URL that is not fetched: {where} is at a private address, "
-                "and the API is not"
+                f"the server named a URL that is not fetched: {where} is at a private address. Those "
+                "are fetched only if the API is at one, too, and never where clouds keep credentials"
             )
         case aiohttp.ClientConnectorError():
             return ConnectError(f"no connection to {where}: {said}")
