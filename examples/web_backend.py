@@ -68,7 +68,9 @@ async def stream_picture(request: Request, prompt: Prompt) -> StreamingResponse:
                     data = f"data:{image.mime_type};base64,{b64encode(await image.read()).decode()}"
                     name = "partial" if isinstance(event, PartialImage) else "completed"
                     yield f"event: {name}\ndata: {data}\n\n"
-        except ImageSDKError as error:  # the head of the answer has been sent: it goes on as an event
+        except (
+            ImageSDKError
+        ) as error:  # the head of the answer has been sent: it goes on as an event
             yield f"event: failed\ndata: {json.dumps(str(error))}\n\n"
 
     return StreamingResponse(body(), media_type="text/event-stream")
