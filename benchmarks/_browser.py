@@ -157,13 +157,14 @@ class Browser:
             mobile=False,
         )
 
-    def open(self, path: Path, fragment: str = "") -> None:
-        """Open a file, and wait until it is loaded."""
+    def open(self, page: Path | str, fragment: str = "") -> None:
+        """Open a file or a URL, and wait until it is loaded."""
+        url = page if isinstance(page, str) else page.resolve().as_uri()
         self._seen.clear()
         self.call("Page.navigate", url="about:blank")
         self._wait("Page.loadEventFired")
         self._seen.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
+        self.call("Page.navigate", url=url + fragment)
         self._wait("Page.loadEventFired")
 
     def run(self, script: str) -> Any:  # noqa: ANN401 - JSON data

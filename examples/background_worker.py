@@ -59,7 +59,7 @@ def find_picture(order: str) -> Path | None:
     return next(OUT.glob(f"{order}.*"), None)
 
 
-@broker.task
+@broker.task(task_name="make_picture")  # by itself it would be named after the way of starting it
 async def make_picture(order: str, prompt: str) -> str:
     """Make the picture of an order, unless it is there: a task may be delivered twice."""
     if found := await asyncio.to_thread(find_picture, order):

@@ -1,4 +1,5 @@
-"""Fixtures of all tests: a clean environment, a watch over the event loop, an emulator, a Redis, pictures."""
+"""Fixtures of all tests: a clean environment, a watch over the event loop, an emulator, a Redis,
+a browser, pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -19,6 +21,11 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from PIL import Image
 
 from imagesdk.emulator.server import EmulatorServer
+
+# The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks._browser import Browser, find_program
 
 pytest_plugins = ["imagesdk.testing.plugin"]
 
@@ -91,3 +98,16 @@ def redis_socket() -> Iterator[Path]:
         finally:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    program = find_program()
+    if program is None:
+        missing = "chromium is missing, and this test needs a real one: install it"
+        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with Browser(program) as running:
+        yield running

@@ -16,8 +16,15 @@ from PIL import Image, ImageChops, ImageStat
 from imagesdk.batch.jobs import read_jobs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NOT_PROGRAMS = {"make_inputs.py", "test_my_app.py", "batch_on_ray.py"}
-"""Those that are no programs, and one that needs Ray: it runs in tests/batch/test_ray.py."""
+SERVICES = {  # in test_examples_services.py: they go on until they are ended, or need a Redis
+    "aiohttp_backend.py",
+    "background_worker.py",
+    "discord_bot.py",
+    "shared_limit.py",
+    "web_backend.py",
+}
+NOT_PROGRAMS = {"make_inputs.py", "test_my_app.py", "batch_on_ray.py", *SERVICES}
+"""No programs, those above, and one that needs Ray: it runs in tests/batch/test_ray.py."""
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in NOT_PROGRAMS)
 TESTING_PAGE = EXAMPLES.parent / "docs" / "testing-your-app.md"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]

@@ -18,6 +18,7 @@ ABOUT_THE_REPOSITORY = {
     "test_benchmarks_peers.py",
     "test_docstrings.py",
     "test_examples.py",
+    "test_examples_services.py",
     "test_import.py",
     "test_mirror.py",
     "test_public_api.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from imagesdk.batch.records import MANIFEST, Record
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from benchmarks._browser import Browser, find_program
+from benchmarks._browser import Browser
 from benchmarks.gallery import measure
 
 EVIL = (
@@ -35,19 +34,6 @@ TALL: dict[str, Any] = {
     "sha256": "cd" * 32,
 }
 SHOWN = "document.querySelectorAll('.row .card').length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    program = find_program()
-    if program is None:
-        missing = "chromium is missing, and this test needs a real one: install it"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with Browser(program) as running:
-        yield running
 
 
 @pytest.fixture
