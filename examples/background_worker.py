@@ -2,7 +2,7 @@
 
 ``imagesdk serve --port 0 -- python examples/background_worker.py`` runs both in one process, with a queue in
 memory. With REDIS_URL set the queue is in Redis, and so is the limit, which all workers share:
-``taskiq worker background_worker:broker`` in as many terminals as you like, and this program beside them.
+``taskiq worker background_worker:broker`` in as many terminals as you like, and then this program beside them.
 """
 
 import asyncio

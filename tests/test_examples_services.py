@@ -298,8 +298,9 @@ def test_background_worker_with_redis(tmp_path: Path, redis_socket: Path) -> Non
     """A worker in another process takes the orders from Redis; its claim outlasts the longest picture."""
     url = f"unix://{redis_socket}"
     script = (
-        f"{sys.executable} -m taskiq worker background_worker:broker --workers 1 2> log & "
-        f"{sys.executable} {EXAMPLES / 'background_worker.py'}; code=$?; kill $!; wait $!; exit $code"
+        f"{sys.executable} -m taskiq worker background_worker:broker --workers 1 > log 2>&1 & "
+        "for _ in $(seq 100); do grep -q Listening log && break; sleep 0.2; done; "
+        f"{sys.executable} {EXAMPLES / 'background_worker.py'}; code=$?; kill $!; exit $code"
     )
     done = subprocess.run(
         [*SERVE, "--", "bash", "-c", script],
