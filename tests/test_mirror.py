@@ -23,6 +23,7 @@ ABOUT_THE_REPOSITORY = {
     "test_mirror.py",
     "test_public_api.py",
     "test_readme.py",
+    "test_release.py",
 }
 # Folders of tests that need several modules at once, or none.
 ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing", "wire"}
