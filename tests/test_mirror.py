@@ -16,6 +16,7 @@ ABOUT_THE_REPOSITORY = {
     "test_benchmarks.py",
     "test_benchmarks_emulator.py",
     "test_benchmarks_peers.py",
+    "test_docs.py",
     "test_docstrings.py",
     "test_examples.py",
     "test_examples_services.py",

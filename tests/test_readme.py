@@ -53,6 +53,6 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """Each relative link in the README and in docs/ names a file that exists."""
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,170 @@
+"""The pages of docs/ show what runs: the tutorial, examples, help texts, and every public name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import openai
+import pytest
+
+import imagesdk
+from imagesdk import ImageSession, RetryPolicy
+from imagesdk.emulator import EmulatorServer
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^<!-- (examples/\w+\.py) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def tool(name: str) -> ModuleType:
+    """Import a file of docs/_tools, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "_tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def printed(command: str, folder: Path) -> str:
+    """Run a command as the tutorial's reader does, and return what it prints."""
+    bin_folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command],  # noqa: S607 - whichever bash
+        cwd=folder,
+        env=environment | {"COLUMNS": "120", "LC_ALL": "C.UTF-8", "CI": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def comparable(output: str) -> list[str]:
+    """Return what a command prints, without the size of files, which depends on Pillow's version."""
+    return [re.sub(r"\d+ KiB", "… KiB", line.rstrip()) for line in output.rstrip().splitlines()]
+
+
+@pytest.mark.timeout(240)  # its nine commands start fourteen processes
+def test_the_tutorial_does_what_it_shows(tmp_path: Path) -> None:
+    """Each program is written, each command is run, and each prints what stands below it."""
+    steps: dict[str, str] = {}
+    for language, title, text in BLOCK.findall((DOCS / "tutorial.md").read_text("utf-8")):
+        if title:
+            (tmp_path / title).write_text(text, "utf-8")
+        elif language == "sh":  # the first command of the README, which .ci/run runs
+            assert text.strip() in (ROOT / "README.md").read_text("utf-8")
+        else:
+            assert language == "console"
+            shown = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+            steps |= {command: output for command, _, output in (s.partition("\n") for s in shown)}
+    assert len(steps) == 9
+    programs = [command for command in steps if command.startswith("imagesdk serve ")]
+    with ThreadPoolExecutor(3) as pool:  # each has an emulator of its own
+        got = dict(zip(programs, pool.map(printed, programs, repeat(tmp_path)), strict=True))
+    for command, output in steps.items():
+        real = got[command] if command in got else printed(command, tmp_path)
+        assert comparable(real) == comparable(output), command
+
+
+def test_the_help_texts_are_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/cli.md is what ``python docs/_tools/cli.py`` would write now."""
+    monkeypatch.setenv("COLUMNS", "80")
+    written = (DOCS / "cli.md").read_text("utf-8")
+    said = tool("cli").page()
+    if sys.version_info >= (3, 13):  # its argparse says the same words in another layout
+        written, said = (sorted(set(re.findall(r"[\w-]+", text))) for text in (written, said))
+    assert written == said
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    """Each name that a public module exports is in the reference, in one place."""
+    lines = [
+        line.removeprefix("::: ")
+        for path in sorted((DOCS / "reference").glob("*.md"))
+        for line in path.read_text("utf-8").splitlines()
+        if line.startswith("::: ")
+    ]
+    named = [line for line in lines if re.search(r"\.\w*[A-Z]\w*$|\.[a-z_]+$", line)]
+    assert len(named) == len(set(named))
+    modules = tool("docstrings").MODULES
+    for module in modules:
+        exported = importlib.import_module(module).__all__
+        assert {f"{module}.{name}" for name in exported} <= set(lines) or module in lines, module
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_the_example_that_it_names(page: str) -> None:
+    """A block below ``<!-- examples/… -->`` is a part of that file, which has a test of its own."""
+    for name, block in SHOWN.findall((DOCS / page).read_text("utf-8")):
+        assert block in (ROOT / name).read_text("utf-8"), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_program_on_a_page_is_python(page: str) -> None:
+    """Each block of Python can be compiled, with `await` and `async with` on its top level."""
+    for language, title, block in BLOCK.findall((DOCS / page).read_text("utf-8")):
+        if language == "python":
+            compile(block, f"{page}: {title}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+async def test_both_sides_of_the_migration_send_the_same(
+    imagesdk_server: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pair of programs runs, and the server gets the same parameters and files from both."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    spaces: dict[str, dict[str, Any]] = {"AsyncOpenAI": {}, "ImageSession": {}}
+    received: dict[str, list[Any]] = {side: [] for side in spaces}
+    for _, side, block in BLOCK.findall((DOCS / "migration.md").read_text("utf-8")):
+        code = compile(block, side, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        before = len(imagesdk_server.requests)
+        running = eval(code, spaces[side])  # noqa: S307 - our own page
+        if running is not None:
+            await running
+        sent = imagesdk_server.requests[before:]
+        received[side].append(
+            sorted(
+                (str(sorted(request.params.items())), [(f.field, f.data) for f in request.files])
+                for request in sent
+            )
+        )
+    await spaces["AsyncOpenAI"]["client"].close()
+    await spaces["ImageSession"]["images"].aclose()
+    assert [len(sent) for sent in received["ImageSession"]] == [0, 1, 1, 1, 3]
+    assert received["AsyncOpenAI"] == received["ImageSession"]
+
+
+async def test_the_table_of_errors_holds(imagesdk_server: EmulatorServer) -> None:
+    """A status raises the errors of its row on the two sides."""
+    table = (DOCS / "migration.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| `(\w+)` \|", table, re.MULTILINE)
+    assert len(rows) == 8
+    policy = RetryPolicy(1)
+    async with (
+        openai.AsyncOpenAI(max_retries=0) as client,
+        ImageSession(images_per_minute=None, retry=policy) as images,
+    ):
+        for status, theirs, ours in rows:
+            imagesdk_server.fail_next(int(status), times=2)
+            with pytest.raises(getattr(openai, theirs)):
+                await client.images.generate(prompt="a fox")
+            with pytest.raises(getattr(imagesdk, ours)) as caught:
+                await images.generate("a fox")
+            assert type(caught.value).__name__ == ours
+            assert caught.value.status == int(status)
