@@ -158,7 +158,8 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError:  # a mistake of ours
             raise
         except self._ray.exceptions.RayError as error:
-            raise WorkerLost(f"a worker was lost: {error}") from error
+            first_line = str(error).partition("\n")[0]
+            raise WorkerLost(f"a worker was lost: {first_line}") from error
         except BaseException:
             seat.actor.drop.remote(key)
             raise
