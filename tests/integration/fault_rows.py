@@ -18,6 +18,7 @@ from imagesdk.errors import (
     BadRequestError,
     ConfigurationError,
     ConnectError,
+    ExpiredURLError,
     ImageSDKError,
     ModerationError,
     PartialResultError,
@@ -91,6 +92,7 @@ class Row:
         says: What the error's message must hold.
         holds: What else must be true.
         paid: Whether the error may have cost something; None if that is said by the outcomes.
+        sent: Requests, where downloads are among them; None for as many as there are outcomes.
         fit: Whether the same session makes an image afterwards.
         speed: How much faster than real time the clock of the loop goes.
         peak_bytes: Most memory that client and server together take.
@@ -110,6 +112,7 @@ class Row:
     says: str = ""
     holds: Callable[[Ran], bool] = lambda _: True
     paid: bool | None = None
+    sent: int | None = None
     fit: bool = True
     speed: float = 1.0
     peak_bytes: int | None = None
@@ -424,6 +427,36 @@ _BOMBS = [
           outcomes="failed failed failed", peak_bytes=8 * MIB, note="64 KiB are read"),
 ]
 
+
+def at_url(name: str, when: str, url: str, *steps: Step, sent: int, **fields: Any) -> Row:
+    """Return a row for an image that is at a URL, and read."""
+    step = says(act.items(f'{{"url": "{url}"}}'))
+    fields = {"outcomes": "ok" if fields.get("error") is None else "", **fields}
+    return Row(
+        name=f"url+{name}", when=when, steps=(step, *steps), call=act.read, sent=sent, speed=10.0,
+        **fields,
+    )
+
+
+_IMAGE = says(b"image", charged=0)
+_DOWNLOADS = [
+    at_url("ok", "an image at a URL", "/a.png", _IMAGE, sent=2),
+    at_url("gone", "404, 403 or 410 for an image", "/a.png?sig=x", says(b"", 404), error=ExpiredURLError, sent=2,
+           says=r"no longer at its URL, http://127\.0\.0\.1:[0-9]+/a\.png \(HTTP 404\)", note="the signature is not shown"),
+    at_url("failed", "500 for an image, twice", "/a.png", act.page(500), act.page(500), _IMAGE, sent=4,
+           note="the download is repeated, the generation never"),
+    at_url("cut", "an image is cut off, once", "/a.png", act.cut_image, _IMAGE, sent=3),
+    at_url("redirect", "an image has moved", "/a.png", act.redirects(302, "/b.png"), _IMAGE, sent=3),
+    at_url("loop", "an image moves round and round", "/a.png", *[act.redirects(302, "/a.png")] * 4, error=ProtocolError,
+           sent=5, says="redirected more than 3 times"),
+    at_url("metadata", "an image is said to be where clouds keep credentials", "http://169.254.169.254/", error=ProtocolError,
+           sent=1, says="is at a private address"),
+    at_url("moved to metadata", "an image moves there", "/a.png", act.redirects(302, "http://169.254.169.254/"),
+           error=ProtocolError, sent=2, says="is at a private address"),
+    at_url("file", "a file: URL", "file:///etc/passwd", error=ProtocolError, sent=1, says="must be http or https"),
+    at_url("bomb", "an image of 512 MiB in 0.5 MB of gzip", "/a.png", act.bomb(200, packed=True), error=PayloadTooLargeError,
+           sent=2, paid=True, peak_bytes=80 * MIB, note="64 MiB are accepted"),
+]
 # fmt: on
 
 ROWS: Mapping[str, Sequence[Row]] = {
@@ -436,6 +469,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
     "The words of a refusal": _WORDS,
     "Line breaks and quotes": _INJECTION,
     "Too much": _BOMBS,
+    "Images at URLs": _DOWNLOADS,
 }
 
 

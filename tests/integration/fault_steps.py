@@ -57,6 +57,12 @@ async def upload_bytesio(images: ImageSession, _: Path) -> Any:
     return await images.create_variation(io.BytesIO(BIG))
 
 
+async def read(images: ImageSession, _: Path) -> Any:
+    response = await images.generate("a fox")
+    assert await response.data[0].read() == b"image"
+    return response
+
+
 class Tape(io.RawIOBase):
     """A stream of 65 MiB that cannot go back: too long to be kept for another attempt."""
 
@@ -153,6 +159,13 @@ async def reset_unread(connection: Connection) -> None:
     """Break the connection with a request on it."""
     await connection.read_head()
     connection.reset()
+
+
+async def cut_image(connection: Connection) -> None:
+    """Close in the middle of an image."""
+    await connection.read()
+    connection.answer(b"ima", content_length="5")
+    connection.writer.close()
 
 
 async def cut_chunked(connection: Connection) -> None:

@@ -139,6 +139,8 @@ def _check(row: Row, ran: Ran) -> None:
     for attempt, expected in zip(outcome.attempts, row.attempts, strict=True):
         assert attempt.outcome in expected.split("|"), outcome.attempts
     assert ran.server.charged == row.made
+    if row.sent is not None:
+        assert len(ran.server.requests) == row.sent
     billed = any(attempt.may_be_billed for attempt in outcome.attempts)
     if ran.error is not None:
         billed = ran.error.may_be_billed
