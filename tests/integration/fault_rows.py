@@ -486,11 +486,10 @@ def table() -> str:
         for row in rows:
             gets = "the image" if row.error is None else f"`{row.error.__name__}`"
             known = "yes" if row.may_be_billed else "no"
+            sent = len(row.attempts) if row.sent is None else row.sent
             billed = "it depends" if "|" in row.outcomes else known
             note = f"; {row.note}" if row.note else ""
-            lines.append(
-                f"| {row.when} | {gets}{note} | {len(row.attempts)} | {row.made} | {billed} |"
-            )
+            lines.append(f"| {row.when} | {gets}{note} | {sent} | {row.made} | {billed} |")
         lines.append("")
     return "\n".join(lines)
 
