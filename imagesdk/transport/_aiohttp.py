@@ -300,7 +300,11 @@ class _Exchange:
         else:
             self._response = response
             self.status = response.status
-            self.headers = {name.lower(): value for name, value in response.headers.items()}
+            self.headers = headers = {
+                name.lower(): value for name, value in response.headers.items()
+            }
+            if "x-request-id" in headers:  # results, errors, events and logs quote it
+                headers["x-request-id"] = self._blot_out(headers["x-request-id"])
             self._connections.replies.add(self)
             if body is not None:
                 body.answered(self.status)
@@ -347,14 +351,19 @@ class _Exchange:
         """Return our exception for one that came out of aiohttp."""
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
         said = " ".join(text.split()) or type(error).__name__
-        for name in self._credentials.keys():  # noqa: SIM118 - it need not be a dict
-            for secret in self._credentials[name].split():
-                said = redact(said, secret)
-        ours = _ours(error, phase, self._request.path.partition("?")[0], status, said)
+        where = self._request.path.partition("?")[0]
+        ours = _ours(error, phase, where, status, self._blot_out(said))
         if isinstance(error, OSError):
             _without_frames(error)
             ours.__cause__ = error
         return ours
+
+    def _blot_out(self, said: str) -> str:
+        """Return what a server said without the credentials that it was sent."""
+        for name in self._credentials.keys():  # noqa: SIM118 - it need not be a dict
+            for secret in self._credentials[name].split():
+                said = redact(said, secret)
+        return said
 
 
 def _without_frames(error: Exception) -> None:

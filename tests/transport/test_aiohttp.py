@@ -613,7 +613,7 @@ def _echo(status: int) -> Step:
         await connection.read()
         bearer = connection.headers["authorization"]
         body = json.dumps({"error": {"message": f"Incorrect key: {bearer}", "code": bearer}})
-        connection.answer(body.encode(), status, x_request_id="r", x_echo=bearer)
+        connection.answer(body.encode(), status, x_request_id=bearer, x_echo=bearer)
 
     return step
 
