@@ -25,6 +25,8 @@ __all__ = ("Answer", "AnswerDecoder", "AnswerItem")
 _KNOWN = frozenset({"background", "created", "data", "output_format", "quality", "size", "usage"})
 _KNOWN_FIELDS = sorted(_KNOWN - {"created", "data"})
 _KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
+_MAX_ITEMS = 1000
+"""An answer has 10; each that is broken costs an exception."""
 _NOTHING = "has neither b64_json nor url"
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -331,7 +333,7 @@ class AnswerDecoder:
         good: list[AnswerItem] = []
         bad: list[ProtocolError] = []
         is_open = depth > 1
-        for index, item in enumerate(items):
+        for index, item in enumerate(items[:_MAX_ITEMS]):
             try:
                 good.append(self._item(item))
             except ValueError as error:
@@ -341,6 +343,11 @@ class AnswerDecoder:
                     what = f"{what}: {cut_off}"
                     is_open = False
                 bad.append(self._error(f"{self._list_key}[{index}] {what}"))
+        if len(items) > _MAX_ITEMS:
+            many = (
+                f"{self._list_key} holds {len(items):,} items; no more than {_MAX_ITEMS:,} are read"
+            )
+            bad.append(self._error(many))
         if is_open:
             bad.append(self._error(f"{self._list_key}[{len(items)}] is missing: {cut_off}"))
         return good, bad

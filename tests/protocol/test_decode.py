@@ -828,3 +828,12 @@ def test_one_of_two_was_held_back() -> None:
     assert [item.content for item in answer.items] == [IMAGE]
     (error,) = answer.broken
     assert str(error).startswith("data[1] was held back by the server's moderation")
+
+
+def test_an_answer_of_very_many_items_is_not_read_to_its_end() -> None:
+    """Each broken item costs an exception, with a part of the body: a few MB would become GB."""
+    items = [{"b64_json": B64}, *[{}] * 100_000]
+    answer = decode_answer(200, HEADERS, json.dumps({"data": items}).encode())
+    assert [item.content for item in answer.items] == [IMAGE]
+    assert len(answer.broken) == 1000
+    assert "data holds 100,001 items; no more than 1,000 are read" in str(answer.broken[-1])
