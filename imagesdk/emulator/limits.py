@@ -293,7 +293,9 @@ class _Quantised:
     def reset(self, now: float) -> float:
         """Return the begin of the interval that fills the balance."""
         missing = self._most - self.left(now)
-        return self._until(math.ceil(missing / self._worth - _HAIR), now) if missing else 0.0
+        if not (missing and self._worth):  # full, or it never will be
+            return 0.0
+        return self._until(math.ceil(missing / self._worth - _HAIR), now)
 
     def _until(self, intervals: int, now: float) -> float:
         """Return the seconds until so many further intervals have begun."""

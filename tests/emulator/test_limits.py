@@ -198,6 +198,14 @@ def test_counted_refusals_keep_who_hammers_out(kind: LimitKind) -> None:
     assert limit.admit("key", 5, T0 + 120) is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_counted_refusals_without_access(kind: LimitKind) -> None:
+    """A limit of 0 can be asked for its state, whatever is counted."""
+    limit = ImageLimit(0, kind=kind, counts_refused=True)
+    assert limit.admit("key", 1, T0) is not None
+    assert limit.status("key", T0).remaining == 0
+
+
 def test_clearing_forgets_every_key() -> None:
     """After ``clear`` the limit is untouched."""
     limit = ImageLimit(1)
