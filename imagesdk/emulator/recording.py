@@ -77,7 +77,7 @@ class RecordedRequest:
         summary = self.summary()
         files = [{**file, "sha256": h} for file, h in zip(summary["files"], hashes, strict=True)]
         headers = {
-            name: "***" if name.lower() in _SECRET else value
+            name: "***" if name.lower() in _SECRET else _shortened(value)
             for name, value in self.headers.items()
         }
         return {**summary, "query": dict(self.query), "headers": headers, "files": files}
