@@ -99,7 +99,7 @@ class ControlApi:
         text = (await read_body(request, _MAX_BODY_BYTES)).decode("utf-8", "replace")
         try:
             given = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             given = text
         try:
             faults = [
@@ -156,7 +156,7 @@ async def _read_object(request: web.Request, known: Sequence[str]) -> dict[str, 
     body = await read_body(request, _MAX_BODY_BYTES)
     try:
         settings = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise RefusedError(malformed_body("JSON")) from None
     if unknown := [name for name in settings if name not in known]:
         raise RefusedError(unknown_parameter(unknown[0]))

@@ -33,7 +33,7 @@ File = Literal["png", "jpeg", "webp", "gif", "html", "half", "empty"]
 _Count = Annotated[int, Meta(ge=0)]
 _Seconds = Annotated[float, Meta(ge=0)]
 _Text = Annotated[str, Meta(max_length=65_536)]
-_HeaderText = Annotated[str, Meta(pattern=r"^[^\r\n\0]*$", max_length=8_192)]
+_HeaderText = Annotated[str, Meta(pattern=r"^[^\r\n\0]*\Z", max_length=8_192)]
 
 _IMAGES = "/v1/images/"
 _ROUTES: Mapping[str, tuple[str, ...]] = {
@@ -167,7 +167,7 @@ def _read_text(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         try:
             return msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"{text!r} is no fault: {error}") from None
     try:
         pairs = [word.partition("=") for word in shlex.split(text)]
@@ -179,7 +179,7 @@ def _read_text(text: str) -> dict[str, Any]:
 def _read_value(text: str) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text
 
 

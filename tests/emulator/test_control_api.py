@@ -55,6 +55,9 @@ async def test_faults_are_taken_back(http: aiohttp.ClientSession) -> None:
         ("limit", "5", "could not parse"),
         ("reset", '{"seed": "x"}', "seed must be a whole number: 'x'"),
         ("reset", "{", "could not parse"),
+        ("faults", '{"body":' + "[" * 100_000, "is no fault"),
+        ("faults", "{" + '"a":[' * 100_000, "is no fault"),
+        ("limit", '{"limit":' + "[" * 100_000, "could not parse"),
     ],
 )
 async def test_nonsense_is_refused_and_changes_nothing(

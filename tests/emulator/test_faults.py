@@ -60,6 +60,8 @@ def test_a_text_spells_a_fault(text: str, fields: dict[str, Any]) -> None:
         ({"latency": float("inf")}, "latency must be finite"),
         ({"latency": float("nan")}, ">= 0"),
         ({"fail": 500, "headers": {"a": "b\r\nc: d"}}, "headers"),
+        ({"fail": 500, "headers": {"a": "b\n"}}, "headers"),
+        ('{"body":' + "[" * 100_000, "is no fault"),
         ("fail=500 retry_after='a\nb'", "retry_after"),
         ({"fail": True}, "fail"),
         ([], "Expected `object`"),
