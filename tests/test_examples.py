@@ -160,7 +160,7 @@ def test_an_application_is_tested_as_the_page_says(tmp_path: Path) -> None:
         capture_output=True,
         encoding="utf-8",
         cwd=tmp_path,
-        timeout=40,
+        timeout=55,
         check=False,
     )
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)

@@ -138,7 +138,7 @@ def test_a_project_finds_the_plugin(tmp_path: Path) -> None:
         capture_output=True,
         encoding="utf-8",
         cwd=tmp_path,
-        timeout=40,
+        timeout=55,
         check=False,
     )
     assert "5 passed" in done.stdout, done.stdout
