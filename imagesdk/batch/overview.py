@@ -113,7 +113,7 @@ def look(out: Path) -> Overview:
     )
 
 
-def read_records(out: Path) -> Iterator[Record]:
+def read_records(out: Path) -> Generator[Record, None, None]:
     """Yield what became of the requests of the last run into a folder, in the order of its input.
 
     Raises:
@@ -138,14 +138,15 @@ def export(out: Path, kind: ExportFormat) -> Generator[bytes, None, None]:
         LedgerError: There is no run, or it cannot be read.
         BatchError: An image is no longer there (``"openai"``).
     """
-    records = read_records(out)
-    match kind:
-        case "jsonl":
-            return (msgspec.json.encode(record) + b"\n" for record in records)
-        case "csv":
-            return _csv(records)
-        case _:
-            return (msgspec.json.encode(_batch_line(out, record)) + b"\n" for record in records)
+    with closing(read_records(out)) as records:  # in the thread that opened the ledger
+        match kind:
+            case "jsonl":
+                yield from (msgspec.json.encode(record) + b"\n" for record in records)
+            case "csv":
+                yield from _csv(records)
+            case _:
+                for record in records:
+                    yield msgspec.json.encode(_batch_line(out, record)) + b"\n"
 
 
 def _csv(records: Iterator[Record]) -> Generator[bytes, None, None]:

@@ -172,6 +172,13 @@ def test_an_image_that_is_gone_ends_the_export(out: Path) -> None:
         list(export(out, "openai"))
 
 
+async def test_an_export_that_ends_early_lets_the_ledger_go_where_it_was_opened(out: Path) -> None:
+    """What another thread would have to close tells of that on standard error, which is an error here."""
+    (out / "b-2.png").unlink()
+    with pytest.raises(BatchError):
+        await asyncio.to_thread(lambda: list(export(out, "openai")))
+
+
 def test_looking_changes_nothing(out: Path) -> None:
     """Counts and records leave the ledger as it is."""
     before = (out / "run.db").read_bytes()
