@@ -43,7 +43,7 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
     "variations": VariationRequest,
 }
 _FILES = file_fields(EditRequest)
-_MOST_IMAGES = 100_000  # an n that is no such number is refused later
+_MOST_IMAGES = 100_000  # of one line; below 1 is refused later
 _REFERENCES = ("data:", "http://", "https://")
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 _REMEMBERED_FILES = 1024
@@ -148,7 +148,7 @@ def _read_row(number: int, row: dict[str, Any], folder: Path, digest: Callable[[
         endpoint = _endpoint_of(number, body)
     custom_id = f"line-{number}" if custom_id is None else custom_id
     if not isinstance(custom_id, str) or not custom_id.strip():
-        raise line_error(number, f"custom_id is {custom_id!r}; it must be a text")
+        raise line_error(number, f"custom_id is {custom_id!r}; it must be a text, and not blank")
     _ = _request(number, endpoint, body, folder)  # says what is wrong with it
     named = _files_of(_in_our_words(number, endpoint, body))
     digests = [_digest_of(number, field, folder, path, digest) for field, path in named]
@@ -182,7 +182,8 @@ def _endpoint_of(number: int, body: Mapping[str, Any]) -> Endpoint:
         return "edits" if body.get("prompt") is not None else "variations"
     if body.get("prompt") is not None:
         return "generations"
-    raise line_error(number, "has neither prompt nor image")
+    named = f"it names {', '.join(body)[:100]}" if body else "it names nothing"
+    raise line_error(number, f"has neither prompt nor image; {named}")
 
 
 def _request(
@@ -244,6 +245,9 @@ def _checked(number: int, name: str, value: object) -> object:
     """Return *value* if all jobs can be counted with it; the session checks the rest."""
     if name == "n" and (isinstance(value, bool) or not isinstance(value, int | None)):
         raise line_error(number, f"n is {value!r}; it must be a whole number")
+    if name == "n" and isinstance(value, int) and value > _MOST_IMAGES:
+        most = f"a line asks for {_MOST_IMAGES:,} images at most: make several lines of it"
+        raise line_error(number, f"n is {value:,}; {most}")
     if name == "model" and not isinstance(value, str | None):
         raise line_error(number, f"model is {value!r}; it must be a text")
     return value
