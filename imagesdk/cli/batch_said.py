@@ -23,6 +23,7 @@ _NAMES: dict[State, str] = {
     "in_doubt": "in doubt",
 }
 _ERROR_CHARS = 160
+_CUT_OFF = " when the run was cut off: in doubt, unless the next run finds their images"
 
 
 def told_plan(plan: Plan, limit: float | None) -> str:
@@ -80,10 +81,11 @@ def _time(wait: float, limit: float | None) -> str:
 def told_overview(seen: Overview, out: Path) -> str:
     """Return how far the run in *out* is."""
     total = sum(seen.requests.values())
+    cut_off = () if seen.is_running else ("started",)
     lines = [
         ("run", f"{out}: {total:,} requests for {seen.images_asked:,} images"),
         *(
-            (name, f"{seen.requests[state]:,}")
+            (name, f"{seen.requests[state]:,}{_CUT_OFF if state in cut_off else ''}")
             for state, name in _NAMES.items()
             if seen.requests[state]
         ),

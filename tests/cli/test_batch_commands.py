@@ -277,6 +277,8 @@ def test_batch_tells_what_is_in_doubt(
     with contextlib.closing(sqlite3.connect(out / "run.db", isolation_level=None)) as ledger:
         ledger.execute("UPDATE jobs SET state = 'started'")
     capsys.readouterr()
+    assert main(["batch", "status", str(out)]) == 0
+    assert "in flight     1 when the run was cut off: in doubt" in capsys.readouterr().out
     assert main([*arguments, "--in-doubt", "skip"]) == EXIT_CODES["some_failed"]
     assert "1 in doubt were left" in capsys.readouterr().err
     assert main(arguments) == 0
