@@ -169,7 +169,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
                 **{name: getattr(arguments, name) for name in LIMITS},
                 **own,
             )
-    if not arguments.json and len(records) <= TABLE_ROWS:
+    if records and not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
     if (
