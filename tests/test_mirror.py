@@ -55,6 +55,7 @@ THROUGH = {
     "cli/batch_parser.py": "cli/test_main.py",
     "cli/batch_said.py": "cli/test_batch_ends.py",
     "cli/options.py": "cli/test_main.py",
+    "client/_image_methods.py": "client/test_session.py",
     "client/_runner.py": "client/test_session.py",
     "client/_stream_methods.py": "client/test_streaming.py",
     "client/_stream_receiver.py": "client/test_streaming.py",
