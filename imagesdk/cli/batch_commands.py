@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     records: list[Record] = []
     async with open_session(arguments) as session, open_engine(arguments, session, out) as engine:
         with (
+            _telling_what_next(console, out),
             stop_on_signals() as stop,
             BatchView(
                 console,
@@ -180,6 +181,18 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     return _batch_code(summary)
 
 
+@contextlib.contextmanager
+def _telling_what_next(console: Console, out: Destination) -> Iterator[None]:
+    """Say how to go on after a run that a second signal ended."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        console.say(
+            f"ended at once: imagesdk batch status {out.folder} tells what is in doubt; the same command goes on"
+        )
+        raise
+
+
 def _sentence(summary: Summary, out: Destination) -> str:
     s, stopped = summary, summary.stopped
     twice = f"up to {s.resent_images} images may have been billed twice"
@@ -196,7 +209,10 @@ def _sentence(summary: Summary, out: Destination) -> str:
             f"{s.submitted} are in batches at the server (imagesdk batch fetch {out.folder})",
         ),
         (s.cost is not None, f"they cost {s.cost or 0.0:,.2f} at most"),
-        (stopped, f"stopped, {s.left} not begun: {stopped.message if stopped else ''}"),
+        (
+            stopped,
+            f"stopped{f', {s.left} not begun' if s.left else ''}: {stopped.message if stopped else ''}",
+        ),
         (s.left and not stopped, f"{s.left} were left for another run"),
         (True, f"manifest: {out.folder / MANIFEST}"),
     ]

@@ -346,6 +346,7 @@ def test_a_second_signal_ends_at_once_and_says_what_is_in_doubt(
         assert time.monotonic() - begun_at < 4  # an image takes eight seconds
     assert process.returncode == EXIT_CODES["interrupted"]
     assert "Traceback" not in said
+    assert f"imagesdk batch status {out} tells what is in doubt; the same command goes on" in said
     assert statuses(out) == {"fox-0": "in_doubt", "fox-1": "in_doubt"}
 
 
@@ -379,6 +380,7 @@ def test_a_signal_while_the_input_is_read_takes_it_back(
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=served),
     ) as process:
@@ -389,7 +391,9 @@ def test_a_signal_while_the_input_is_read_takes_it_back(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(b'{"prompt": "a fox"}\n' * 2)
+        table, said = process.communicate(b'{"prompt": "a fox"}\n' * 2)
     assert process.returncode == EXIT_CODES["interrupted"]
     assert b"0 images from 0 requests" in said
+    assert b"; stopped: the run was asked to end; " in said
+    assert table == b""
     assert (_count(out, "pending"), (out / "manifest.jsonl").read_bytes()) == (0, b"")
