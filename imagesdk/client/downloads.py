@@ -24,6 +24,7 @@ from imagesdk.errors import (
     ConfigurationError,
     ExpiredURLError,
     ImageSDKError,
+    InvalidRequestError,
     ProtocolError,
     RequestTimeoutError,
     ResponseInterruptedError,
@@ -167,11 +168,14 @@ class Downloader:
                 progress=Progress(),
                 foreign=foreign,
             )
-            async with sending as reply:
-                location = reply.headers.get("location")
-                if reply.status not in _REDIRECTS or not location:
-                    return await self._content(url, reply, expires_at, new_sink)
-                url = _joined(url, location)
+            try:
+                async with sending as reply:
+                    location = reply.headers.get("location")
+                    if reply.status not in _REDIRECTS or not location:
+                        return await self._content(url, reply, expires_at, new_sink)
+                    url = _joined(url, location)
+            except InvalidRequestError:  # all but the URL is ours; and the image was made
+                raise _not_fetched(url, "its host is none") from None
         raise ProtocolError(
             f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
         )

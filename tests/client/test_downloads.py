@@ -24,6 +24,7 @@ from imagesdk.errors import (
 from imagesdk.events import Downloaded, Event
 from imagesdk.protocol.parts import MemorySink
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
+from imagesdk.transport._aiohttp import AiohttpTransport
 
 T = TypeVar("T")
 Step = ScriptedAnswer | ImageSDKError
@@ -253,6 +254,18 @@ async def test_size_cap() -> None:
     downloader.transport = transport
     assert len((await downloader.fetch("/a", None, MemorySink)).content) == 1000
     assert sizes == [1000]
+
+
+@pytest.mark.parametrize("host", ["127.1", "a" * 300, "127.0.0.1\\@server"])
+async def test_hosts_that_are_none(host: str) -> None:
+    """What the transport cannot ask is the server's mistake, not that of the caller's request."""
+    endpoint = read_endpoint(api_key=KEY, base_url=BASE, organization=None, project=None)
+    downloader = Downloader(
+        transport=AiohttpTransport(), endpoint=endpoint, max_bytes=9, on_downloaded=lambda _: None
+    )
+    with pytest.raises(ProtocolError, match="its host is none"):
+        await downloader.fetch(f"http://{host}/a", None, MemorySink)
+    await downloader.transport.aclose()
 
 
 def test_closed_session() -> None:
