@@ -42,6 +42,8 @@ LimitKind = Literal["sliding", "fixed", "bucket", "quantised"]
 
 # Tolerance for sums of floats, in images.
 _HAIR = 1e-9
+# Seconds of a period: beyond these, sums of floats come to nothing.
+_SHORTEST, _LONGEST = 1e-6, 1e9
 
 
 @attrs.frozen(kw_only=True)
@@ -99,9 +101,9 @@ class ImageLimit:
 
     Args:
         limit: Images per period, 0 or more. 0 is a tier without access.
-        period: Length of the period in seconds, more than 0.
+        period: Length of the period in seconds, 1e-6 to 1e9.
         kind: How images are counted: ``sliding``, ``fixed``, ``bucket`` or ``quantised``.
-        interval: Length of the intervals of ``quantised`` in seconds, more than 0.
+        interval: Length of the intervals of ``quantised`` in seconds, 1e-6 to 1e9.
         counts_refused: Whether refused requests count as if they had been admitted.
 
     Raises:
@@ -120,8 +122,11 @@ class ImageLimit:
         if not (math.isfinite(limit) and limit >= 0):
             raise ValueError(f"images per minute must be 0 or more, or None for no limit: {limit}")
         for name, seconds in (("period", period), ("interval", interval)):
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{name} must be a number of seconds above 0: {seconds}")
+            if not _SHORTEST <= seconds <= _LONGEST:
+                raise ValueError(
+                    f"{name} must be a number of seconds above 0, from {_SHORTEST:g} to "
+                    f"{_LONGEST:g}: {seconds}"
+                )
         kinds: Mapping[str, Callable[[], _Account]] = {
             "sliding": lambda: _Sliding(limit, period),
             "fixed": lambda: _Fixed(limit, period),

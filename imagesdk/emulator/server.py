@@ -244,11 +244,11 @@ class EmulatorServer(FaultControls):
 
         Args:
             limit: Images per period, 0 or more; None for no limit.
-            period: Seconds, above 0.
+            period: Seconds, 1e-6 to 1e9.
             kind: ``sliding``: in any period. ``fixed``: periods that begin with the first image
                 after the last one. ``bucket``: all at once, then an even flow. ``quantised``: in
                 short intervals, so that a burst is refused although the period has room.
-            interval: Seconds of those intervals, above 0.
+            interval: Seconds of those intervals, 1e-6 to 1e9.
             counts_refused: Whether refused requests count, too.
 
         Raises:

@@ -217,8 +217,9 @@ def test_clearing_forgets_every_key() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"period": 0}, "period must be a number of seconds above 0: 0"),
-        ({"interval": float("nan")}, "interval must be a number of seconds above 0: nan"),
+        ({"period": 0}, "period must be a number of seconds above 0, from 1e-06 to 1e.09: 0"),
+        ({"interval": float("nan")}, "interval must be a number of seconds above 0, .*: nan"),
+        ({"period": 1e308}, "period must be .*: 1e.308"),
         ({"kind": "leaky"}, "'leaky': use one of sliding, fixed, bucket, quantised"),
     ],
 )
