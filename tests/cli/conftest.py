@@ -24,13 +24,14 @@ Finished = subprocess.CompletedProcess[str]
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without keys and proxies."""
+    """Return the environment without keys and proxies, and without what tells who looks."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not (name.startswith("OPENAI_") or name.lower().endswith("_proxy"))
     }
-    kept.pop("NO_COLOR", None)
+    for name in ("CI", "NO_COLOR"):
+        kept.pop(name, None)
     return kept | {"PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8"} | more
 
 
