@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from imagesdk import batch
-from imagesdk.batch.destination import Destination, destination_of
+from imagesdk.batch.destination import Destination, destination_of, folder_of
 from imagesdk.batch.launch import stop_on_signals
 from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Stop, StopReason
@@ -104,12 +104,14 @@ async def _status(arguments: argparse.Namespace) -> int:
 
 async def _export(arguments: argparse.Namespace) -> int:
     """Write what a run brought."""
+    if arguments.format == "openai":  # with the images in it
+        out = folder_of(arguments.out)
+    else:
+        out = destination_of(arguments.out).folder
 
     def write() -> None:
         with contextlib.ExitStack() as stack:
-            lines = stack.enter_context(
-                contextlib.closing(export(destination_of(arguments.out).folder, arguments.format))
-            )
+            lines = stack.enter_context(contextlib.closing(export(out, arguments.format)))
             first = next(lines, b"")  # says whether there is a run, before there is a file
             if arguments.to is None:
                 file = sys.stdout.buffer

@@ -34,7 +34,13 @@ def test_a_folder_is_its_own_ledgers_unless_said_otherwise(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "command",
-    [("gallery",), ("batch", "fetch"), ("batch", "cancel"), ("batch", "submit", __file__, "--out")],
+    [
+        ("gallery",),
+        ("batch", "fetch"),
+        ("batch", "cancel"),
+        ("batch", "submit", __file__, "--out"),
+        ("batch", "export", "--format", "openai"),
+    ],
 )
 def test_what_needs_a_folder_says_so(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
