@@ -77,6 +77,7 @@ class StreamReceiver:
                             await _read_end(call, reply)
                             return item
                         await self._take(call, item)
+                        kept_since = await give_way(kept_since)  # a piece holds many small events
         except TransportError as error:
             if not call.begun:
                 raise

@@ -504,6 +504,29 @@ def test_a_long_piece_is_parsed_in_parts() -> None:
     run(main)
 
 
+def test_a_piece_of_many_events_is_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop turns between events of one piece, when they have kept it for long enough."""
+    monkeypatch.setattr("imagesdk.client.receiving._KEPT", 0.0)
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        body = b"data: 1\n\n" * 1000 + LAST
+        images, _ = session([sse(body, chunk_bytes=len(body))])
+        async with images:
+            turning = asyncio.create_task(turn())
+            assert widths(await collect(images.stream_generate("a fox"))) == [24]
+            turning.cancel()
+
+    run(main)
+    assert turns >= 1000
+
+
 def test_partial_images_are_handed_out_at_once() -> None:
     """A partial image is there when it has arrived, long before the next."""
 
