@@ -29,7 +29,7 @@ from imagesdk.cli.batch_parser import LIMITS
 from imagesdk.cli.batch_said import told_overview, told_plan
 from imagesdk.cli.batch_view import BatchView
 from imagesdk.cli.gallery_command import make_at_the_end
-from imagesdk.cli.render import TABLE_ROWS, Console
+from imagesdk.cli.render import TABLE_ROWS, Console, counted
 from imagesdk.cli.sessions import open_engine, open_session
 from imagesdk.errors import ConfigurationError
 
@@ -197,9 +197,12 @@ def _telling_what_next(console: Console, out: Destination) -> Iterator[None]:
 
 def _sentence(summary: Summary, out: Destination) -> str:
     s, stopped = summary, summary.stopped
-    twice = f"up to {s.resent_images} images may have been billed twice"
+    twice = f"up to {counted(s.resent_images, 'image')} may have been billed twice"
     parts = [
-        (True, f"{s.images} images from {s.done + s.failed} requests in {out}"),
+        (
+            True,
+            f"{counted(s.images, 'image')} from {counted(s.done + s.failed, 'request')} in {out}",
+        ),
         (s.skipped, f"{s.skipped} were done before"),
         (s.recovered, f"{s.recovered} of them had arrived when the last run was cut off"),
         (s.resent, f"{s.resent} in doubt were sent again: {twice}"),

@@ -16,7 +16,7 @@ from imagesdk.batch.provider import BatchState, Fetched, Submitted
 from imagesdk.batch.records import MANIFEST, Record
 from imagesdk.cli import EXIT_CODES
 from imagesdk.cli.gallery_command import make_at_the_end
-from imagesdk.cli.render import TABLE_ROWS, Console
+from imagesdk.cli.render import TABLE_ROWS, Console, counted
 from imagesdk.cli.sessions import open_session
 from imagesdk.client.batches import ServerBatch
 
@@ -146,13 +146,13 @@ def _submitted(done: Submitted, out: str) -> str:
     parts = (
         (
             True,
-            f"{_count(done.requests, 'request')} in {_count(len(done.batches), 'batch', 'batches')}",
+            f"{counted(done.requests, 'request')} in {counted(len(done.batches), 'batch', 'batches')}",
         ),
-        (done.found, f"{_count(done.found, 'batch', 'batches')} of an earlier call among them"),
+        (done.found, f"{counted(done.found, 'batch', 'batches')} of an earlier call among them"),
         (
             done.again,
             (
-                f"{_count(done.again, 'request')} were asked for before, in a batch that the server does not "
+                f"{counted(done.again, 'request')} were asked for before, in a batch that the server does not "
                 "list: if it made that one all the same, they are billed twice"
             ),
         ),
@@ -169,11 +169,11 @@ def _submitted(done: Submitted, out: str) -> str:
 
 
 def _fetched(done: Fetched, out: Path) -> str:
-    waiting = _count(len(done.waiting), "batch", "batches")
+    waiting = counted(len(done.waiting), "batch", "batches")
     parts = (
         (
             True,
-            f"{_count(done.images, 'image')} from {_count(done.done + done.failed, 'request')} in {out}",
+            f"{counted(done.images, 'image')} from {counted(done.done + done.failed, 'request')} in {out}",
         ),
         (
             done.failed,
@@ -185,7 +185,7 @@ def _fetched(done: Fetched, out: Path) -> str:
         (
             done.lost,
             (
-                f"{_count(done.lost, 'request')} were asked for in a batch that the server does not list: submit "
+                f"{counted(done.lost, 'request')} were asked for in a batch that the server does not list: submit "
                 "them again"
             ),
         ),
@@ -194,7 +194,3 @@ def _fetched(done: Fetched, out: Path) -> str:
         (True, f"manifest: {out / MANIFEST}"),
     )
     return "; ".join(text for is_so, text in parts if is_so)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

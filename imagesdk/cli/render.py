@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from imagesdk.batch.records import Record
 
-__all__ = ("TABLE_ROWS", "Console", "has_rich", "shortened")
+__all__ = ("TABLE_ROWS", "Console", "counted", "has_rich", "shortened")
 
 TABLE_ROWS = 200
 """Requests of which a table is printed."""
@@ -71,6 +71,11 @@ def _rows(record: Record) -> list[tuple[str, str, str, str, str]]:
         said = f"{record.error['type']}: {record.error['message']}"
         cells.append((record.status, shortened(said, _ERROR_CHARS)))
     return [("", "", "", *cell) if index else (*first, *cell) for index, cell in enumerate(cells)]
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number of things, in the singular for one; *many* is the plural where it is no mere s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -165,7 +165,7 @@ def test_retry_does_again_what_failed(
     assert "0 images from 0 requests" in capsys.readouterr().err
     picture.write_bytes(next(out.glob("*.png")).read_bytes())
     assert main(["batch", "retry", str(out), "--include", "rejected"]) == EXIT_CODES["some_failed"]
-    assert "1 images from 2 requests" in capsys.readouterr().err
+    assert "1 image from 2 requests" in capsys.readouterr().err
     assert statuses(out)["v"] == "done"
 
 
