@@ -718,10 +718,10 @@ async def test_a_lost_store_is_put_right(peers: Peers, server: Server) -> None:
     with server.client() as client:
         client.delete(*peers.keys)
     first = await a.reserve(Cost(2))
-    assert first.held == pytest.approx(HOLD, abs=0.1)
-    assert first.delay == pytest.approx(HOLD, abs=0.1)
+    assert first.held == pytest.approx(HOLD, abs=0.5)
+    assert first.delay == pytest.approx(HOLD, abs=0.5)
     second = await b.confirm(waiting)
-    assert second.delay == pytest.approx(60.0, abs=0.1)
+    assert second.delay == pytest.approx(60.0, abs=0.5)
     with server.client() as client:
         entries = client.zrange(peers.keys[0], 0, -1)
         assert sorted(int(entry.split(b":")[1]) for entry in entries) == [2, 4, 4, 6]
@@ -736,8 +736,8 @@ async def test_who_sleeps_is_not_forgotten(peers: Peers, server: Server) -> None
     await c.reserve(Cost(1))
     with server.client() as client:
         client.delete(*peers.keys)
-    assert (await c.reserve(Cost(1))).delay == pytest.approx(60.0, abs=0.1)
-    assert (await b.confirm(sleeping)).delay == pytest.approx(60.0, abs=0.1)
+    assert (await c.reserve(Cost(1))).delay == pytest.approx(60.0, abs=0.5)
+    assert (await b.confirm(sleeping)).delay == pytest.approx(60.0, abs=0.5)
     with server.client() as client:
         entries = client.zrange(peers.keys[0], 0, -1)
         assert sorted(int(entry.split(b":")[1]) for entry in entries) == [1, 1, 4, 5, 5]
@@ -832,7 +832,7 @@ async def test_a_reservation_whose_answer_was_lost(peers: Peers) -> None:
         await a.reserve(Cost(6), replaces=kept)
     a._call = call
     assert (await a.reserve(Cost(6))).delay == 0
-    assert (await b.reserve(Cost(1))).delay == pytest.approx(10.0, abs=0.1)
+    assert (await b.reserve(Cost(1))).delay == pytest.approx(10.0, abs=0.5)
 
 
 async def test_when_nobody_reached_the_store(peers: Peers) -> None:

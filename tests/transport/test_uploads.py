@@ -208,11 +208,11 @@ async def test_sixteen_images_of_50_mb(big: Path) -> None:
 
 @pytest.mark.usefixtures("traced")
 async def test_images_of_50_mb_as_json(big: Path) -> None:
-    """As data URLs in JSON they take no more memory: base64 is made in pieces, its length is exact."""
+    """As data URLs in JSON they take hardly more: base64 is made in pieces, its length is exact."""
     async with served(server="openai-json") as (uploads, images):
         await images.edit(b"warm up", "a fox", model="m")
         peak = await peak_of(lambda: images.edit([big] * 3, "a fox", model="m"))
-    assert peak < MB
+    assert peak < 2 * MB  # of 67 as text: pieces, and their base64 while the socket is busy
     assert uploads[1].headers["content-type"] == "application/json"
     assert uploads[1].received == uploads[1].length > 3 * 50 * MB * 4 // 3
     assert "transfer-encoding" not in uploads[1].headers
