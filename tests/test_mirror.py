@@ -49,6 +49,7 @@ FURTHER = {
 }
 # Helpers that are tested through the module that uses them.
 THROUGH = {
+    "__main__.py": "cli/test_main.py",
     "batch/_fetch.py": "batch/test_provider.py",
     "batch/_submit.py": "batch/test_provider.py",
     "cli/image_commands.py": "cli/test_commands.py",

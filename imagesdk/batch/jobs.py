@@ -25,6 +25,7 @@ import msgspec
 
 from imagesdk.batch.rows import Format, line_error, read_rows
 from imagesdk.errors import ImageSDKError
+from imagesdk.models.checks import MOST_IMAGES
 from imagesdk.models.requests import (
     FILE_ID,
     EditRequest,
@@ -43,7 +44,6 @@ _TYPES: dict[Endpoint, type[GenerateRequest | EditRequest | VariationRequest]] =
     "variations": VariationRequest,
 }
 _FILES = file_fields(EditRequest)
-_MOST_IMAGES = 100_000  # of one line; below 1 is refused later
 _REFERENCES = ("data:", "http://", "https://")
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 _REMEMBERED_FILES = 1024
@@ -86,7 +86,7 @@ class Job:
 def images_asked(params: Mapping[str, Any]) -> int:
     """Return how many images a body asks for."""
     asked = params.get("n")
-    return min(max(asked, 1), _MOST_IMAGES) if isinstance(asked, int) else 1
+    return min(max(asked, 1), MOST_IMAGES) if isinstance(asked, int) else 1
 
 
 def read_jobs(
@@ -245,8 +245,8 @@ def _checked(number: int, name: str, value: object) -> object:
     """Return *value* if all jobs can be counted with it; the session checks the rest."""
     if name == "n" and (isinstance(value, bool) or not isinstance(value, int | None)):
         raise line_error(number, f"n is {value!r}; it must be a whole number")
-    if name == "n" and isinstance(value, int) and value > _MOST_IMAGES:
-        most = f"a line asks for {_MOST_IMAGES:,} images at most: make several lines of it"
+    if name == "n" and isinstance(value, int) and value > MOST_IMAGES:
+        most = f"a line asks for {MOST_IMAGES:,} images at most: make several lines of it"
         raise line_error(number, f"n is {value:,}; {most}")
     if name == "model" and not isinstance(value, str | None):
         raise line_error(number, f"model is {value!r}; it must be a text")

@@ -21,7 +21,7 @@ from imagesdk.errors import (
 )
 from imagesdk.inputs import ResolvedInput, as_list, by_reference, resolve, resolve_path
 from imagesdk.limiters.base import Priority
-from imagesdk.models.checks import Problem, check, check_stream, check_total
+from imagesdk.models.checks import MOST_IMAGES, Problem, check, check_stream, check_total
 from imagesdk.models.dialects import check_server, not_served
 from imagesdk.models.families import ModelFamily
 from imagesdk.models.profiles import ServerProfile
@@ -223,7 +223,7 @@ def _named_inputs(request: ImageRequest) -> list[tuple[str, ImageInput]]:
 def split(request: ImageRequest, most: int) -> list[ImageRequest]:
     """Return the requests that together ask for n images, each for at most *most*."""
     total = request.n
-    if not isinstance(total, int) or total <= most:
+    if not isinstance(total, int) or total <= most or total > MOST_IMAGES:  # that is refused
         return [request]
     sizes = [most] * (total // most) + [total % most] * (total % most > 0)
     return [

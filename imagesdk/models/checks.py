@@ -33,6 +33,7 @@ from imagesdk.models.requests import (
 )
 
 __all__ = (
+    "MOST_IMAGES",
     "Problem",
     "check",
     "check_inputs",
@@ -42,6 +43,8 @@ __all__ = (
     "problem",
 )
 
+MOST_IMAGES = 100_000
+"""Images that one call may ask for, in as many requests as that takes: all of its answers are one result."""
 _SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _IMAGE_FIELDS = ("image", "mask", "markup")
@@ -74,10 +77,11 @@ class Problem:
 
 
 def check_total(n: object) -> list[Problem]:
-    """Check a total number of images, before it is split: any whole number from 1 up."""
-    if n is None or (_is_int(n) and n >= 1):  # type: ignore[operator]
+    """Check a total number of images, before it is split: a whole number from 1 to `MOST_IMAGES`."""
+    if n is None or (_is_int(n) and 1 <= n <= MOST_IMAGES):  # type: ignore[operator]
         return []
-    return [problem("n", n, "a whole number from 1 up", "ask for at least one image")]
+    allowed = f"a whole number from 1 to {MOST_IMAGES:,}"
+    return [problem("n", n, allowed, "for more, use map() or a batch")]
 
 
 def check_prompt(request: ImageRequest, family: ModelFamily) -> list[Problem]:

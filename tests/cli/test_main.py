@@ -6,6 +6,7 @@ import argparse
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
@@ -186,3 +187,14 @@ def test_a_port_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
         main(["serve", "--port", "99999"])
     assert caught.value.code == EXIT_CODES["usage"]
     assert "99999 is no port" in capsys.readouterr().err
+
+
+def test_the_package_is_a_program() -> None:
+    """``python -m imagesdk`` is the command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "imagesdk", "--version"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.startswith("imagesdk ")
