@@ -8,6 +8,8 @@ what arrived; of one that ends early the images that are complete are kept.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Set as AbstractSet
 from typing import Any
 
@@ -20,7 +22,7 @@ from imagesdk.protocol.parts import MemorySink, PartSink
 from imagesdk.protocol.rawbody import MAX_UNPACKED_BYTES, ImageBody, ZipBody, body_kind
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 
-__all__ = ("Answer", "AnswerDecoder", "AnswerItem")
+__all__ = ("NO_JSON", "Answer", "AnswerDecoder", "AnswerItem", "epoch_seconds", "read_json")
 
 _KNOWN = frozenset({"background", "created", "data", "output_format", "quality", "size", "usage"})
 _KNOWN_FIELDS = sorted(_KNOWN - {"created", "data"})
@@ -28,7 +30,12 @@ _KNOWN_ITEM = frozenset({"b64_json", "revised_prompt", "url"})
 _MAX_ITEMS = 1000
 """An answer has 10; each that is broken costs an exception."""
 _NOTHING = "has neither b64_json nor url"
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `read_json` raises."""
+_MOST_ODD_BYTES = 1024 * 1024
+"""What is read twice, and in more memory, is no longer; images have been cut out of it."""
+_LONGEST_INTEGER = 19
+"""Digits; a longer number is read as a float."""
 
 
 @attrs.frozen(kw_only=True)
@@ -226,8 +233,8 @@ class AnswerDecoder:
     def _finish(self, interrupted: ImageSDKError | None) -> Answer:
         if self._reader is None and interrupted is None and self._kind() == "json":
             try:
-                data = msgspec.json.decode(self._head)
-            except _NO_JSON:
+                data = read_json(self._head)
+            except NO_JSON:
                 pass  # what can be saved is found below
             else:
                 return self._read(data)
@@ -241,15 +248,15 @@ class AnswerDecoder:
     def _read_skeleton(self, scan: Base64Filter, interrupted: ImageSDKError | None) -> Answer:
         self._named = dict(scan.values)
         try:
-            data = msgspec.json.decode(scan.skeleton)
-        except _NO_JSON as error:
+            data = read_json(scan.skeleton)
+        except NO_JSON as error:
             no_json = f"server's answer ({self._type()}) is no JSON: {error}"
         else:
             return self._read(data)
         failure = interrupted or self._error(f"The {no_json}")
         try:
-            data = msgspec.json.decode(scan.closed() or b"")
-        except _NO_JSON:
+            data = read_json(scan.closed() or b"")
+        except NO_JSON:
             raise failure from None
         items = data.get(self._list_key) if isinstance(data, dict) else None
         if not isinstance(items, list):
@@ -394,9 +401,8 @@ class AnswerDecoder:
     def _answer(
         self, data: Mapping[str, Any], good: list[AnswerItem], bad: list[ProtocolError]
     ) -> Answer:
-        created = data.get("created")
         return Answer(
-            created=int(created) if isinstance(created, int | float) else None,
+            created=epoch_seconds(data.get("created")),
             items=tuple(good),
             headers=self._headers,
             broken=tuple(bad),
@@ -413,6 +419,47 @@ class AnswerDecoder:
             may_be_billed=True,
             body=clip(self._head, self._secret),
         )
+
+
+def read_json(text: bytes | bytearray) -> Any:  # noqa: ANN401
+    """Return what a body says, also where something beside the images is odd: they are paid for.
+
+    A byte order mark, half a surrogate pair, a number beyond all bounds: the strict reader takes none.
+
+    Raises:
+        NO_JSON: It is no JSON.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except NO_JSON as error:
+        if len(text) > _MOST_ODD_BYTES:
+            raise
+        try:
+            return _mended(json.loads(text, parse_int=_integer))
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def _mended(value: Any) -> Any:  # noqa: ANN401
+    """Replace halves of surrogate pairs, which can be written nowhere."""
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_mended(item) for item in value]
+        case dict():
+            return {_mended(name): _mended(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def epoch_seconds(value: object) -> int | None:
+    """Return a number as whole seconds, None for anything else."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _unknown(fields: Mapping[str, Any], known: AbstractSet[str]) -> dict[str, Any]:

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
-import msgspec
 
 from imagesdk.errors import APIError, ProtocolError, StreamIncompleteError
 from imagesdk.protocol.b64filter import Base64Filter
-from imagesdk.protocol.decode import Answer, AnswerItem
+from imagesdk.protocol.decode import NO_JSON, Answer, AnswerItem, epoch_seconds, read_json
 from imagesdk.protocol.parts import MemorySink
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
 from imagesdk.protocol.sse import EventEnd, EventParser, Token
@@ -34,7 +33,6 @@ _KNOWN = _FIELDS | {
     "url",
 }
 _DATA = "data:"
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 @attrs.frozen(kw_only=True)
@@ -136,10 +134,13 @@ class StreamDecoder:
             raise self._refused(data)
         if data.strip() in (b"", b"[DONE]"):
             return None
+        fields, why = None, "it is something else"
         try:
-            fields = _OBJECT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._pass_over(f"{name or 'an event'} is no JSON object: {error}", data)
+            fields = read_json(data)
+        except NO_JSON as error:
+            why = str(error)
+        if not isinstance(fields, dict):
+            return self._pass_over(f"{name or 'an event'} is no JSON object: {why}", data)
         kind = fields.get("type")
         kind = kind if isinstance(kind, str) else name
         if kind.endswith(".partial_image"):
@@ -166,9 +167,8 @@ class StreamDecoder:
     def _completed(
         self, fields: Mapping[str, Any], images: Sequence[Any], event: Base64Filter
     ) -> Answer:
-        created = fields.get("created_at", fields.get("created"))
         return Answer(
-            created=int(created) if isinstance(created, int | float) else None,
+            created=epoch_seconds(fields.get("created_at", fields.get("created"))),
             items=tuple([self._completed_item(image, event) for image in images]),
             headers=self._headers,
             fields={k: fields[k] for k in _FIELDS if fields.get(k) is not None},
