@@ -32,6 +32,8 @@ async def open_session(arguments: argparse.Namespace) -> AsyncIterator[ImageSess
             server = EmulatorServer(images_per_minute=limit, record_requests=False)
             await stack.enter_async_context(server)
             options = {"base_url": server.base_url, "api_key": _EMULATOR_KEY}
+        elif getattr(arguments, "dry_run", False):
+            options["api_key"] = "none-is-needed"  # nothing is sent
         rate = _rate(arguments)
         if arguments.limiter is None:
             options["images_per_minute"] = rate

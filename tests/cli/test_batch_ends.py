@@ -202,6 +202,27 @@ def test_a_dry_run_sends_nothing(
     assert main(command) == EXIT_CODES["usage"]
 
 
+def test_a_dry_run_needs_no_key(
+    prompts: Callable[..., Path],
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is to be sent to OpenAI itself can be looked at before there is an account."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    command = [
+        "batch",
+        "run",
+        str(prompts(fox("one", size="auto"))),
+        "--out",
+        str(out),
+        "--dry-run",
+    ]
+    assert main([*command, "--model", "gpt-image-2"]) == EXIT_CODES["done"]
+    assert "1 requests for 1 images" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("count", "limit", "said"),
     [
