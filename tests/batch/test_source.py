@@ -89,7 +89,7 @@ def test_rules_are_kept_line_by_line(tmp_path: Path) -> None:
     ("line", "what"),
     [
         ({"prompt": "x" * 1001}, r"prompt has 1,001 characters; .* takes 1 to 1,000"),
-        ({"prompt": "a", "n": 0}, "n is 0; it must be a whole number from 1 up"),
+        ({"prompt": "a", "n": 0}, "n is 0; it must be a whole number from 1 to 100,000"),
         ({"prompt": "a", "size": "1x1"}, "size is '1x1'"),
         ({"prompt": "a", "model": "dall-e-3", "style": "loud"}, "style is 'loud'"),
         ({"prompt": "a", "stream": True}, "must not hold stream"),

@@ -373,7 +373,7 @@ def test_a_second_signal_ends_at_once_and_says_what_is_in_doubt(
 
 def test_a_third_signal_kills_a_process_that_waits_for_its_input(out: Path) -> None:
     """While standard input is read nothing can end it but its end, and the third signal; nothing is left behind."""
-    command = [*PROGRAM, "batch", "run", "-", "--out", str(out)]
+    command = [*PROGRAM, "batch", "run", "-", "--out", str(out), "--model", "gpt-image-2"]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
