@@ -30,6 +30,9 @@ from benchmarks._browser import Browser, find_program
 
 pytest_plugins = ["imagesdk.testing.plugin"]
 
+# What a shell runs in the background ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
