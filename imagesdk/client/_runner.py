@@ -231,8 +231,7 @@ class Runner:
         ready = self.own_headers and not self.pipeline.closed
         if not ready or self._loop is not asyncio.get_running_loop():
             await self.enter_loop()
-        if request.model is None and self.model is not None:
-            request = attrs.evolve(request, model=self.model)
+        request = self._named(request)
         shape = shape_of(request) if stream is None else None
         known = None if shape is None else self._right.get(shape)
         family = known or self._family_of(request)
@@ -300,9 +299,14 @@ class Runner:
             InvalidRequestError: The server has no such endpoint.
             ConfigurationError: The server needs a model, and there is none.
         """
-        if request.model is None and self.model is not None:
-            request = attrs.evolve(request, model=self.model)
+        request = self._named(request)
         return request, self._family_of(request)
+
+    def _named(self, request: ImageRequest) -> ImageRequest:
+        """Return a request with the session's model, if it names none."""
+        if request.model is None and self.model is not None:
+            return attrs.evolve(request, model=self.model)
+        return request
 
     def _family_of(self, request: ImageRequest) -> ModelFamily:
         check_endpoint(request, self.endpoint)
