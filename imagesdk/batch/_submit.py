@@ -164,8 +164,8 @@ class Submit(AtServer):
         batch = await self.look_for(submission)
         if batch is None:
             failure.add_note(
-                f"the server lists no batch of these {submission.requests} requests: the same command "
-                "looks once more, and submits them again if there is still none"
+                f"the server lists no batch of what was asked for (requests: {submission.requests:,}): the same "
+                "command looks once more, and submits it again if there is still none"
             )
             raise failure
         return batch

@@ -138,7 +138,7 @@ class Budget:
             return Stop(
                 reason="images",
                 message=f"the next request would exceed max_images, {limits.max_images:,}: "
-                f"{self.images:,} images were asked for",
+                f"asked for so far: {self.images:,}",
             )
         cost = self.cost + share.cost + sum(s.cost for s in self._reserved.values())
         if limits.max_cost is not None and cost > limits.max_cost:
@@ -190,7 +190,7 @@ class Budget:
         """Return why too much has gone wrong, None if it has not."""
         most, rate = self.limits.max_failures, self.limits.max_failure_rate
         if most is not None and self.failed >= most:
-            message = f"{self.failed:,} requests failed, which is max_failures"
+            message = f"requests that failed: {self.failed:,}, which is max_failures"
             return Stop(reason="failures", message=message)
         if rate is not None and self.ended >= _ENOUGH_TO_JUDGE and self.failed > rate * self.ended:
             message = (

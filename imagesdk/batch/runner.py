@@ -174,7 +174,7 @@ async def run_jobs(
     summary = run.summary
     if run.failure is not None:
         run.failure.add_note(
-            f"{summary.images} images were saved now in {destination}; run it again once that is put right"
+            f"images saved now in {destination}: {summary.images:,}; run it again once that is put right"
         )
         raise run.failure
     begun = summary.skipped + summary.done + summary.failed + summary.rejected + summary.in_doubt

@@ -9,7 +9,7 @@ from imagesdk.batch.ledger import State
 from imagesdk.batch.overview import Overview
 from imagesdk.batch.plan import Plan
 from imagesdk.cli.batch_view import duration
-from imagesdk.cli.render import shortened
+from imagesdk.cli.render import counted, shortened
 
 __all__ = ("told_overview", "told_plan")
 
@@ -35,10 +35,10 @@ def told_plan(plan: Plan, limit: float | None) -> str:
     """
     to_do = plan.to_do
     lines = [
-        ("input", f"{plan.total.jobs:,} requests for {plan.total.images:,} images"),
+        ("input", _asked(plan.total.jobs, plan.total.images)),
         (
             plan.duplicates and "the same",
-            f"{plan.duplicates:,} ask for what another one asks for: each is made, and paid for",
+            f"{counted(plan.duplicates, 'asks', 'ask')} for what another one asks for: each is made, and paid for",
         ),
         *(
             (
@@ -47,10 +47,10 @@ def told_plan(plan: Plan, limit: float | None) -> str:
             )
             for state, count in plan.before.items()
         ),
-        ("to do", f"{to_do.requests:,} requests for {to_do.images:,} images{_calls(plan)}"),
+        ("to do", _asked(to_do.requests, to_do.images) + _calls(plan)),
         (
             plan.in_doubt and "in doubt",
-            f"{plan.in_doubt:,} of them may have been billed, and are sent again (--in-doubt skip leaves them)",
+            f"{plan.in_doubt:,} of them may have been billed; what is in doubt is sent again (--in-doubt skip leaves it)",
         ),
         (plan.upload_bytes and "upload", _bytes(plan.upload_bytes)),
         (to_do.requests and "time", _time(to_do.wait, limit)),
@@ -62,9 +62,13 @@ def told_plan(plan: Plan, limit: float | None) -> str:
     return _columns((name, text) for name, text in lines if name)
 
 
+def _asked(requests: int, images: int) -> str:
+    return f"{counted(requests, 'request')} for {counted(images, 'image')}"
+
+
 def _calls(plan: Plan) -> str:
     calls = plan.to_do.calls
-    return f", in {calls:,} calls" if calls != plan.to_do.requests else ""
+    return f", in {counted(calls, 'call')}" if calls != plan.to_do.requests else ""
 
 
 def _time(wait: float, limit: float | None) -> str:
@@ -83,7 +87,7 @@ def told_overview(seen: Overview, out: Path) -> str:
     total = sum(seen.requests.values())
     cut_off = () if seen.is_running else ("started",)
     lines = [
-        ("run", f"{out}: {total:,} requests for {seen.images_asked:,} images"),
+        ("run", f"{out}: {_asked(total, seen.images_asked)}"),
         *(
             (name, f"{seen.requests[state]:,}{_CUT_OFF if state in cut_off else ''}")
             for state, name in _NAMES.items()

@@ -13,7 +13,7 @@ from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress, ProgressSnapshot
 from imagesdk.batch.records import Record
-from imagesdk.cli.render import Console, has_rich, shortened
+from imagesdk.cli.render import Console, counted, has_rich, shortened
 from imagesdk.limiters.base import LimiterSnapshot
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class BatchView:
             state = self._look()
             limit = f", limit {state.limit:g} a minute" if state.limit is not None else ""
             self._console.say(
-                f"{_count(state)}{limit}, at most {self._concurrency} requests in flight{_left(state, ', ')}"
+                f"{_count(state)}{limit}, at most {counted(self._concurrency, 'request')} in flight{_left(state, ', ')}"
             )
         self._is_announced = True
 
@@ -190,7 +190,7 @@ def duration(seconds: float) -> str:
 
 
 def _count(state: ProgressSnapshot) -> str:
-    return f"{state.images:,}/{state.total:,} images"
+    return f"{state.images:,}/{counted(state.total, 'image')}"
 
 
 def _failed(state: ProgressSnapshot, before: str = "") -> str:

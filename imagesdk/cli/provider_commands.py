@@ -110,9 +110,9 @@ def _state(state: BatchState) -> str:
     if state.batch is not None:
         return _line(state.batch)
     if state.is_fetched:
-        return f"{state.batch_id}: {state.status}, fetched ({state.requests} requests)"
+        return f"{state.batch_id}: {state.status}, fetched ({counted(state.requests, 'request')})"
     return (
-        f"{state.requests} requests: it is not known whether the server has taken them; submit or "
+        f"{counted(state.requests, 'request')}: it is not known whether the server has taken them; submit or "
         "fetch finds out"
     )
 
@@ -133,9 +133,9 @@ def _line(batch: ServerBatch) -> str:
     """Say how far a batch is."""
     parts = [batch.status]
     if batch.total:
-        parts.append(f"{batch.completed} of {batch.total} requests done")
+        parts.append(f"{batch.completed:,} of {counted(batch.total, 'request')} done")
     if batch.failed:
-        parts.append(f"{batch.failed} failed")
+        parts.append(f"{batch.failed:,} failed")
     if not batch.has_ended and batch.expires_at is not None:
         expires = datetime.fromtimestamp(batch.expires_at, UTC)
         parts.append(f"expires {expires:%Y-%m-%d %H:%M} UTC")
@@ -152,16 +152,19 @@ def _submitted(done: Submitted, out: str) -> str:
         (
             done.again,
             (
-                f"{counted(done.again, 'request')} were asked for before, in a batch that the server does not "
+                f"{counted(done.again, 'request was', 'requests were')} asked for before, in a batch that the server does not "
                 "list: if it made that one all the same, they are billed twice"
             ),
         ),
-        (done.waiting, f"{done.waiting} were at the server before"),
-        (done.done, f"{done.done} were done before"),
-        (done.rejected, f"{done.rejected} were rejected before, and not submitted"),
+        (done.waiting, f"{counted(done.waiting, 'was', 'were')} at the server before"),
+        (done.done, f"{counted(done.done, 'was', 'were')} done before"),
+        (
+            done.rejected,
+            f"{counted(done.rejected, 'was', 'were')} rejected before, and not submitted",
+        ),
         (
             done.in_doubt,
-            f"{done.in_doubt} that were sent one by one are in doubt, and not submitted (batch run sees to them)",
+            f"{done.in_doubt:,} in doubt, sent one by one before, and not submitted (batch run sees to that)",
         ),
         (True, f"next: imagesdk batch fetch {out}"),
     )
@@ -178,15 +181,15 @@ def _fetched(done: Fetched, out: Path) -> str:
         (
             done.failed,
             (
-                f"{done.failed} failed (what can be done again is, by batch run at the full price, or by batch "
+                f"{done.failed:,} failed (what can be done again is, by batch run at the full price, or by batch "
                 "submit)"
             ),
         ),
         (
             done.lost,
             (
-                f"{counted(done.lost, 'request')} were asked for in a batch that the server does not list: submit "
-                "them again"
+                f"{counted(done.lost, 'request was', 'requests were')} asked for in a batch that the server does not "
+                "list: submit the file again"
             ),
         ),
         (done.cost is not None, f"they cost {done.cost or 0.0:,.2f} at most"),

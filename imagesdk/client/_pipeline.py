@@ -401,7 +401,7 @@ class Pipeline:
             advice = "it was waiting to be sent again: raise timeout"
         return RequestTimeoutError(
             f"the call was not done within its timeout, {call.timeout:g} s "
-            f"({len(call.attempts)} attempts); {advice}",
+            f"(attempts: {len(call.attempts)}); {advice}",
             phase="receive" if running else "connect",
         )
 

@@ -75,7 +75,7 @@ def test_batch_prints_a_record_a_line_as_json(
     captured = capsys.readouterr()
     (line,) = captured.out.splitlines()
     assert json.loads(line)["custom_id"] == "b"
-    assert "1 were done before" in captured.err
+    assert "1 was done before" in captured.err
 
 
 def test_batch_with_a_failing_line_is_exit_code_3(
@@ -212,7 +212,7 @@ def test_batch_that_cannot_save_is_exit_code_1(
     line, note = capsys.readouterr().err.splitlines()[-2:]
     assert line.startswith("imagesdk: ")
     assert "a-1.png" in line
-    assert note == f"  0 images were saved now in {out}; run it again once that is put right"
+    assert note == f"  images saved now in {out}: 0; run it again once that is put right"
 
 
 @pytest.mark.parametrize(
@@ -280,10 +280,10 @@ def test_batch_tells_what_is_in_doubt(
     assert main(["batch", "status", str(out)]) == 0
     assert "in flight     1 when the run was cut off: in doubt" in capsys.readouterr().out
     assert main([*arguments, "--in-doubt", "skip"]) == EXIT_CODES["some_failed"]
-    assert "1 in doubt were left" in capsys.readouterr().err
+    assert "1 in doubt was left" in capsys.readouterr().err
     assert main(arguments) == 0
     said = capsys.readouterr().err
-    assert "1 in doubt were sent again: up to 2 images may have been billed twice" in said
+    assert "1 in doubt was sent again: up to 2 images may have been billed twice" in said
 
 
 def test_batch_tells_what_was_rejected_and_what_had_arrived(
@@ -298,5 +298,5 @@ def test_batch_tells_what_was_rejected_and_what_had_arrived(
     capsys.readouterr()
     assert main(arguments) == EXIT_CODES["some_failed"]
     said = capsys.readouterr().err
-    assert "1 were done before; 1 of them had arrived when the last run was cut off" in said
-    assert "1 were rejected before, and not sent again" in said
+    assert "1 was done before; 1 of them had arrived when the last run was cut off" in said
+    assert "1 was rejected before, and not sent again" in said

@@ -95,7 +95,8 @@ def test_failures_are_exit_code_4(
     command = ["batch", "run", str(path), "--out", str(out), "--concurrency", "1"]
     assert main([*command, "--max-failures", "2"]) == EXIT_CODES["stopped"]
     assert (
-        "stopped, 2 not begun: 2 requests failed, which is max_failures" in capsys.readouterr().err
+        "stopped, 2 not begun: requests that failed: 2, which is max_failures"
+        in capsys.readouterr().err
     )
 
 
@@ -190,7 +191,7 @@ def test_a_dry_run_sends_nothing(
     assert main(command) == EXIT_CODES["done"]
     said = capsys.readouterr().out
     assert re.search(r"^input +61 requests for 61 images$", said, re.MULTILINE)
-    assert re.search(r"^the same +1 ask for what another one asks for", said, re.MULTILINE)
+    assert re.search(r"^the same +1 asks for what another one asks for", said, re.MULTILINE)
     assert re.search(r"^to do +61 requests for 61 images$", said, re.MULTILINE)
     assert re.search(r"^time +the last one goes after 1 min 0\d s \(limit 50", said, re.MULTILINE)
     assert re.search(r"^cost +0\.61 to 1\.22$", said, re.MULTILINE)
@@ -220,7 +221,7 @@ def test_a_dry_run_needs_no_key(
         "--dry-run",
     ]
     assert main([*command, "--model", "gpt-image-2"]) == EXIT_CODES["done"]
-    assert "1 requests for 1 images" in capsys.readouterr().out
+    assert "1 request for 1 image\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_what_failed_is_told(
     assert not (out / "index.html").exists()
     assert "1 failed (what can be done again is" in printed.err
     assert main(["batch", "submit", str(path), "--out", str(out)]) == 0
-    assert "1 were rejected before" in capsys.readouterr().err
+    assert "1 was rejected before" in capsys.readouterr().err
     assert main(["batch", "cancel", str(out)]) == 0
     assert capsys.readouterr().err == "no batch is running\n"
 
