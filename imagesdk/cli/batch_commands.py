@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from imagesdk.batch.limits import Stop, StopReason
 from imagesdk.batch.overview import export, look
 from imagesdk.batch.plan import plan
 from imagesdk.batch.prices import read_prices
-from imagesdk.batch.records import MANIFEST, Record
+from imagesdk.batch.records import MANIFEST, Record, Status
 from imagesdk.batch.runner import Summary
 from imagesdk.cli import EXIT_CODES, provider_commands
 from imagesdk.cli.batch_parser import LIMITS
-from imagesdk.cli.batch_said import told_overview, told_plan
+from imagesdk.cli.batch_said import told_next, told_overview, told_plan
 from imagesdk.cli.batch_view import BatchView
 from imagesdk.cli.gallery_command import make_at_the_end
 from imagesdk.cli.render import TABLE_ROWS, Console, counted
@@ -134,6 +135,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
         raise ConfigurationError(f"--concurrency is {arguments.concurrency}; it must be 1 or more")
     out, console = destination_of(arguments.out, arguments.ledger), Console()
     records: list[Record] = []
+    ended: Counter[Status] = Counter()
     async with open_session(arguments) as session, open_engine(arguments, session, out) as engine:
         with (
             _telling_what_next(console, out),
@@ -149,6 +151,7 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
             def on_record(record: Record, is_new: bool) -> None:  # noqa: FBT001
                 if len(records) <= TABLE_ROWS:
                     records.append(record)
+                ended[record.status] += 1
                 view.add(record, is_new=is_new)
                 if arguments.json and is_new:
                     print(json.dumps(attrs.asdict(record)), flush=True)
@@ -180,6 +183,8 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     ):  # a page is beside its images
         is_asked = summary.stopped is not None and summary.stopped.reason == "asked"
         await make_at_the_end(out.folder, console, hurry=is_asked)
+    if advice := _advice(arguments, summary, ended):
+        console.say(advice)
     return _batch_code(summary)
 
 
@@ -225,6 +230,16 @@ def _sentence(summary: Summary, out: Destination) -> str:
         (True, f"manifest: {out.folder / MANIFEST}"),
     ]
     return "; ".join(text for is_so, text in parts if is_so)
+
+
+def _advice(arguments: argparse.Namespace, summary: Summary, ended: Mapping[Status, int]) -> str:
+    """Say how to go on after a run that did not do all."""
+    if summary.stopped is not None and summary.left:
+        return "next: the same command goes on with what is left, and does again what failed"
+    retry = ["imagesdk", "batch", "retry", arguments.out]
+    if arguments.ledger is not None:
+        retry += ["--ledger", arguments.ledger]
+    return told_next("with the options of this run", retry, ended)
 
 
 def _batch_code(summary: Summary) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imagesdk.batch.ledger import State
 from imagesdk.batch.overview import Overview
 from imagesdk.batch.plan import Plan
+from imagesdk.batch.records import Status
 from imagesdk.cli.batch_view import duration
 from imagesdk.cli.render import counted, shortened
 
-__all__ = ("told_overview", "told_plan")
+__all__ = ("told_next", "told_overview", "told_plan")
 
 _NAMES: dict[State, str] = {
     "done": "done",
@@ -102,6 +104,37 @@ def told_overview(seen: Overview, out: Path) -> str:
         ("now", "a run is at work" if seen.is_running else "nobody works here"),
     ]
     return _columns(lines)
+
+
+def told_next(how: str, retry: Iterable[str], ended: Mapping[Status, int]) -> str:
+    """Return how to go on with the requests that did not end well, "" if all did.
+
+    Args:
+        how: What goes for all of the commands.
+        retry: The command that does again what failed.
+        ended: Requests by how they ended, in this run or before.
+    """
+    again = shlex.join(retry)
+    lines = [
+        (
+            ended["failed"] + ended["partial"],
+            again,
+            "does again what failed",
+        ),
+        (
+            ended["rejected"],
+            f"{again} --include rejected",
+            "sends again what was rejected, as it is; or change its lines and run the file again",
+        ),
+        (
+            ended["in_doubt"],
+            f"{again} --include in_doubt",
+            "sends again what is in doubt, and may be billed twice then",
+        ),
+    ]
+    width = max(len(command) for _, command, _ in lines)
+    told = [f"  {command:<{width}}  {what}" for count, command, what in lines if count]
+    return "\n".join([f"next, {how}:", *told]) if told else ""
 
 
 def _columns(lines: Iterable[tuple[object, str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ import attrs
 from imagesdk.batch import provider
 from imagesdk.batch.destination import folder_of
 from imagesdk.batch.provider import BatchState, Fetched, Submitted
-from imagesdk.batch.records import MANIFEST, Record
+from imagesdk.batch.records import MANIFEST, Record, Status
 from imagesdk.cli import EXIT_CODES
+from imagesdk.cli.batch_said import told_next
 from imagesdk.cli.gallery_command import make_at_the_end
 from imagesdk.cli.render import TABLE_ROWS, Console, counted
 from imagesdk.cli.sessions import open_session
@@ -49,6 +51,7 @@ async def fetch(arguments: argparse.Namespace) -> int:
     """Bring what the server's batches have made."""
     console, out = Console(), folder_of(arguments.out)
     records: list[Record] = []
+    ended: Counter[Status] = Counter()
     said: dict[str, str] = {}
 
     def on_batch(batch: ServerBatch) -> None:
@@ -60,6 +63,7 @@ async def fetch(arguments: argparse.Namespace) -> int:
     def on_record(record: Record) -> None:
         if len(records) <= TABLE_ROWS:
             records.append(record)
+        ended[record.status] += 1
         if arguments.json:
             print(json.dumps(attrs.asdict(record)), flush=True)
 
@@ -79,6 +83,9 @@ async def fetch(arguments: argparse.Namespace) -> int:
     console.say(_fetched(fetched, out))
     if arguments.gallery and records:
         await make_at_the_end(out, console)
+    retry = ("imagesdk", "batch", "retry", arguments.out)
+    if advice := told_next("at the full price (batch submit does it at half)", retry, ended):
+        console.say(advice)
     unfinished = fetched.failed or fetched.waiting or fetched.lost
     return EXIT_CODES["some_failed" if unfinished else "done"]
 
@@ -180,10 +187,7 @@ def _fetched(done: Fetched, out: Path) -> str:
         ),
         (
             done.failed,
-            (
-                f"{done.failed:,} failed (what can be done again is, by batch run at the full price, or by batch "
-                "submit)"
-            ),
+            (f"{done.failed:,} failed"),
         ),
         (
             done.lost,

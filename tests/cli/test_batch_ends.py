@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -94,9 +95,10 @@ def test_failures_are_exit_code_4(
     path = prompts(*(fox(f"bad-{n}", prompt="a [blocked] thing") for n in range(4)))
     command = ["batch", "run", str(path), "--out", str(out), "--concurrency", "1"]
     assert main([*command, "--max-failures", "2"]) == EXIT_CODES["stopped"]
-    assert (
-        "stopped, 2 not begun: requests that failed: 2, which is max_failures"
-        in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stopped, 2 not begun: requests that failed: 2, which is max_failures" in said
+    assert said.endswith(
+        "next: the same command goes on with what is left, and does again what failed\n"
     )
 
 
@@ -168,6 +170,45 @@ def test_retry_does_again_what_failed(
     assert main(["batch", "retry", str(out), "--include", "rejected"]) == EXIT_CODES["some_failed"]
     assert "1 image from 2 requests" in capsys.readouterr().err
     assert statuses(out)["v"] == "done"
+
+
+def test_what_failed_says_how_to_go_on(
+    prompts: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a run the commands are named, with the folder, that do again what failed and what was rejected."""
+    out = tmp_path / "my images"
+    path = prompts(fox("a"), fox("bad", prompt="a [blocked] thing"))
+    with serve("--fault", "fail=404 times=null") as url:
+        options = ("--base-url", url, "--out", str(out))
+        assert main(["batch", "run", str(path), *options]) == EXIT_CODES["some_failed"]
+    retry = f"imagesdk batch retry '{out}'"
+    said = capsys.readouterr().err.splitlines()
+    assert said[said.index("next, with the options of this run:") + 1 :][0] == (
+        f"  {retry}                     does again what failed"
+    )
+    assert main(shlex.split(retry)[1:]) == EXIT_CODES["some_failed"]
+    said = capsys.readouterr().err.splitlines()
+    assert f"  {retry} --include rejected  sends again what was rejected, as it is; or change " in (
+        "".join(said)
+    )
+    assert not any("does again what failed" in line for line in said)
+
+
+def test_what_is_in_doubt_says_how_it_is_sent_again(
+    prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a retry leaves in doubt can be sent again, and the command says that it may be billed twice."""
+    path, ledger = prompts(fox("a"), fox("b")), out.with_name("ledger")
+    command = ["batch", "run", str(path), "--out", str(out), "--ledger", str(ledger)]
+    assert main(command) == EXIT_CODES["done"]
+    assert "next" not in capsys.readouterr().err
+    (out / "a-1.png").unlink()
+    with contextlib.closing(sqlite3.connect(ledger / "run.db", isolation_level=None)) as db:
+        db.execute("UPDATE jobs SET state = 'started' WHERE custom_id = 'a'")
+    again = ["batch", "retry", str(out), "--ledger", str(ledger)]
+    assert main(again) == EXIT_CODES["some_failed"]
+    assert f"  imagesdk {' '.join(again)} --include in_doubt  sends" in capsys.readouterr().err
+    assert main([*again, "--include", "in_doubt"]) == EXIT_CODES["done"]
 
 
 def test_retry_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

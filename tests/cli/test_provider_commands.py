@@ -60,7 +60,9 @@ def test_what_failed_is_told(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["status"] == "rejected"
     assert not (out / "index.html").exists()
-    assert "1 failed (what can be done again is" in printed.err
+    assert "1 failed; manifest" in printed.err
+    assert "next, at the full price (batch submit does it at half):\n" in printed.err
+    assert f"  imagesdk batch retry {out} --include rejected  sends again" in printed.err
     assert main(["batch", "submit", str(path), "--out", str(out)]) == 0
     assert "1 was rejected before" in capsys.readouterr().err
     assert main(["batch", "cancel", str(out)]) == 0
