@@ -93,18 +93,35 @@ def _stop_event() -> asyncio.Event:
 
 
 async def _run_program(program: list[str], server: EmulatorServer) -> int:
-    """Run a program that finds the emulator in its environment; return its exit code as a shell does."""
+    """Run a program that finds the emulator in its environment; return its exit code as a shell does.
+
+    The program decides what Ctrl-C and SIGTERM do to it, and the server is there until it has ended.
+    """
     address = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}
     try:
         process = await asyncio.create_subprocess_exec(*program, env=os.environ | address)
     except OSError as error:
         raise ConfigurationError(f"{program[0]!r} cannot be run: {error.strerror}") from None
     try:
+        loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.terminate)
+            loop.add_signal_handler(signal.SIGTERM, process.terminate)
+            loop.add_signal_handler(signal.SIGINT, _hand_on_ctrl_c, process)
         code = await process.wait()
         return code if code >= 0 else 128 - code
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+def _hand_on_ctrl_c(process: asyncio.subprocess.Process) -> None:
+    """Send SIGINT on, unless a terminal has sent it to the whole group: twice means "at once" to many."""
+    with contextlib.suppress(OSError):  # no terminal
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+        try:
+            if os.tcgetpgrp(terminal) == os.getpgrp():
+                return
+        finally:
+            os.close(terminal)
+    process.send_signal(signal.SIGINT)

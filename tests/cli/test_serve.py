@@ -120,33 +120,45 @@ def test_serve_on_a_port_that_is_taken_is_exit_code_1(
     assert capsys.readouterr().err.startswith("imagesdk: ")
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "says"),
-    [("SIGINT", 130, "interrupted\n"), ("SIGTERM", 128 + signal.SIGTERM, "")],
-)
-def test_a_program_ends_with_the_server(
-    program: tuple[str, ...],
-    environment: Callable[..., dict[str, str]],
-    name: str,
-    code: int,
-    says: str,
+ENDS_IN_ITS_OWN_TIME = """
+import signal, sys, threading, time
+told = []
+def ask(number, frame):
+    told.append(number)
+    # "tidied" only if nothing else ends it meanwhile; a second signal would be here by then
+    threading.Timer(0.2, lambda: print("tidied after", len(told), flush=True)).start()
+signal.signal(signal.SIGINT, ask)
+signal.signal(signal.SIGTERM, ask)
+print("up", flush=True)
+while not told:
+    time.sleep(0.01)
+sys.exit(9)
+"""
+IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+@pytest.mark.parametrize("by", ["SIGINT", "SIGTERM", "terminal"])
+def test_a_program_is_told_once_and_ends_in_its_own_time(
+    program: tuple[str, ...], environment: Callable[..., dict[str, str]], by: str
 ) -> None:
-    """Ctrl-C and SIGTERM end the program that the server was started for, too."""
-    script = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    script += "print('up', flush=True); time.sleep(60)"
+    """A signal to the server, or Ctrl-C in a terminal, reaches the program once, and is waited for."""
+    serve = [*program, "serve", "--port", "0", "--", sys.executable, "-c", ENDS_IN_ITS_OWN_TIME]
+    terminal = by == "terminal"
     with subprocess.Popen(
-        [*program, "serve", "--port", "0", "--", sys.executable, "-c", script],
+        [sys.executable, "-c", IN_A_TERMINAL, *serve] if terminal else serve,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        encoding="utf-8",
         env=environment(),
+        start_new_session=True,  # out of the terminal in which the tests may be run
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(getattr(signal, name))
-        out, err = process.communicate(timeout=20)  # its end is the end of the program's output
-    assert process.returncode == code
-    assert (out, err) == ("", says)
+        assert process.stdout.readline().strip() == b"up"
+        if not terminal:
+            process.send_signal(getattr(signal, by))
+        out, err = process.communicate(b"\x03" if terminal else None, timeout=20)
+    assert (process.returncode, err) == (9, b"")
+    assert out.strip().removeprefix(b"^C") == b"tidied after 1"
 
 
 def asked(capfd: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
