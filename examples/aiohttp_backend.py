@@ -10,9 +10,18 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from imagesdk import ImageSDKError, ImageSession, RateLimitTooLongError
+from imagesdk import (
+    BadRequestError,
+    ImageSDKError,
+    ImageSession,
+    InvalidRequestError,
+    ModerationError,
+    RateLimitTooLongError,
+)
 
 IMAGES = web.AppKey("images", ImageSession)
+ASKED_WRONGLY = (InvalidRequestError, BadRequestError, ModerationError)
+"""What the caller can change. No connection, a wrong key or no credit he cannot."""
 
 
 async def image_session(app: web.Application) -> AsyncIterator[None]:
@@ -32,7 +41,7 @@ async def make_picture(request: web.Request) -> web.Response:
         headers = {"Retry-After": str(math.ceil(error.wait))}
         return web.json_response({"error": str(error)}, status=503, headers=headers)
     except ImageSDKError as error:
-        status = 400 if error.status in (None, 400) else 502
+        status = 400 if isinstance(error, ASKED_WRONGLY) else 502
         return web.json_response({"error": str(error)}, status=status)
 
 

@@ -1,6 +1,7 @@
 """Serve pictures from a FastAPI backend: one session for all requests, and a page on which a picture gets sharper.
 
-``imagesdk serve --port 0 -- python examples/web_backend.py``, then open http://127.0.0.1:8001.
+``pip install fastapi uvicorn``, ``imagesdk serve --port 0 -- python examples/web_backend.py``, then open
+http://127.0.0.1:8001.
 """
 
 import json
@@ -15,9 +16,19 @@ import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
-from imagesdk import ImageSDKError, ImageSession, PartialImage, RateLimitTooLongError
+from imagesdk import (
+    BadRequestError,
+    ImageSDKError,
+    ImageSession,
+    InvalidRequestError,
+    ModerationError,
+    PartialImage,
+    RateLimitTooLongError,
+)
 
 Prompt = Annotated[str, Query(min_length=1, max_length=32_000)]
+ASKED_WRONGLY = (InvalidRequestError, BadRequestError, ModerationError)
+"""What the caller can change. No connection, a wrong key or no credit he cannot."""
 
 
 @asynccontextmanager
@@ -42,8 +53,8 @@ async def try_later(_: Request, error: RateLimitTooLongError) -> Response:
 
 @app.exception_handler(ImageSDKError)
 async def not_made(_: Request, error: ImageSDKError) -> Response:
-    """Say why there is no picture: the caller's fault, or the server's."""
-    status = 400 if error.status in (None, 400) else 502
+    """Say why there is no picture: 400 if the caller can change it, 502 if not."""
+    status = 400 if isinstance(error, ASKED_WRONGLY) else 502
     return JSONResponse({"error": str(error)}, status_code=status)
 
 

@@ -25,7 +25,16 @@ import pytest
 from PIL import Image
 
 from benchmarks._browser import Browser
-from imagesdk import ImageSession
+from imagesdk import (
+    AmbiguousError,
+    BadRequestError,
+    ConnectError,
+    ImageSDKError,
+    ImageSession,
+    InvalidRequestError,
+    ModerationError,
+    QuotaExceededError,
+)
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, virtual_time
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -162,6 +171,26 @@ def test_aiohttp_backend() -> None:
         status, headers, _ = ask(f"{url}/pictures", b"a red fox")
         assert status == 503
         assert 40 <= int(headers["retry-after"]) <= 61
+
+
+@pytest.mark.parametrize("name", ["aiohttp_backend.py", "web_backend.py"])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidRequestError("prompt is ''"), 400),
+        (ModerationError("rejected", status=400), 400),
+        (BadRequestError("unknown parameter", status=400), 400),
+        (ConnectError("no connection"), 502),
+        (AmbiguousError("the answer was lost", may_be_billed=True), 502),
+        (QuotaExceededError("billing hard limit reached", status=400), 502),
+    ],
+)
+def test_a_backend_blames_nobody_for_what_he_cannot_change(
+    name: str, error: ImageSDKError, status: int
+) -> None:
+    """A caller gets 400 for what he asked, and not because the server is away or the account empty."""
+    names = runpy.run_path(str(EXAMPLES / name))
+    assert (400 if isinstance(error, names["ASKED_WRONGLY"]) else 502) == status
 
 
 # Discord --------------------------------------------------------------------------------------
