@@ -50,6 +50,7 @@ was typed.
 
 ## How to run it
 
+<!-- not run: it takes 20 minutes; tests/test_benchmarks_peers.py has short ones -->
 ```console
 $ python -m benchmarks                                   # everything; about 20 minutes if the machine is quiet
 $ python -m benchmarks --quick                           # a smoke test, about a minute

@@ -1,16 +1,12 @@
-"""The pages of docs/ show what runs: the tutorial, examples, help texts, and every public name."""
+"""The pages of docs/ show what there is: examples, help texts, every public name, and the way from the official client."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
-import os
 import re
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,49 +33,6 @@ def tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def printed(command: str, folder: Path) -> str:
-    """Run a command as the tutorial's reader does, and return what it prints."""
-    bin_folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", command],  # noqa: S607 - whichever bash
-        cwd=folder,
-        env=environment | {"COLUMNS": "120", "LC_ALL": "C.UTF-8", "CI": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def comparable(output: str) -> list[str]:
-    """Return what a command prints, without the size of files, which depends on Pillow's version."""
-    return [re.sub(r"\d+ KiB", "… KiB", line.rstrip()) for line in output.rstrip().splitlines()]
-
-
-@pytest.mark.timeout(240)  # its nine commands start fourteen processes
-def test_the_tutorial_does_what_it_shows(tmp_path: Path) -> None:
-    """Each program is written, each command is run, and each prints what stands below it."""
-    steps: dict[str, str] = {}
-    for language, title, text in BLOCK.findall((DOCS / "tutorial.md").read_text("utf-8")):
-        if title:
-            (tmp_path / title).write_text(text, "utf-8")
-        elif language == "sh":  # the first command of the README, which .ci/run runs
-            assert text.strip() in (ROOT / "README.md").read_text("utf-8")
-        else:
-            assert language == "console"
-            shown = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
-            steps |= {command: output for command, _, output in (s.partition("\n") for s in shown)}
-    assert len(steps) == 9
-    programs = [command for command in steps if command.startswith("imagesdk serve ")]
-    with ThreadPoolExecutor(3) as pool:  # each has an emulator of its own
-        got = dict(zip(programs, pool.map(printed, programs, repeat(tmp_path)), strict=True))
-    for command, output in steps.items():
-        real = got[command] if command in got else printed(command, tmp_path)
-        assert comparable(real) == comparable(output), command
 
 
 def test_the_help_texts_are_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,14 +66,6 @@ def test_a_page_shows_the_example_that_it_names(page: str) -> None:
     """A block below ``<!-- examples/… -->`` is a part of that file, which has a test of its own."""
     for name, block in SHOWN.findall((DOCS / page).read_text("utf-8")):
         assert block in (ROOT / name).read_text("utf-8"), name
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_program_on_a_page_is_python(page: str) -> None:
-    """Each block of Python can be compiled, with `await` and `async with` on its top level."""
-    for language, title, block in BLOCK.findall((DOCS / page).read_text("utf-8")):
-        if language == "python":
-            compile(block, f"{page}: {title}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 async def test_both_sides_of_the_migration_send_the_same(

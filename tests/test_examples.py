@@ -132,11 +132,11 @@ def test_every_picture_is_used(name: str) -> None:
 def blocks_of_the_testing_page(*, shown: bool) -> list[str]:
     """Return the blocks that show parts of test_my_app.py, or those that stand for themselves."""
     marked = re.findall(
-        r"^(<!-- examples/test_my_app.py -->\n)?```python\n(.*?)^```$",
+        r"^<!-- (examples/test_my_app.py|run by \S+) -->\n```python\n(.*?)^```$",
         TESTING_PAGE.read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )
-    return [block for mark, block in marked if bool(mark) is shown]
+    return [block for mark, block in marked if mark.startswith("examples/") is shown]
 
 
 def test_the_testing_page_shows_the_example() -> None:

@@ -25,6 +25,7 @@ ABOUT_THE_REPOSITORY = {
     "test_public_api.py",
     "test_readme.py",
     "test_release.py",
+    "test_snippets.py",
 }
 # Folders of tests that need several modules at once, or none.
 ABOUT_SEVERAL_MODULES = {"conformance", "crash", "integration", "isolated", "typing", "wire"}
