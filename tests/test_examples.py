@@ -166,3 +166,17 @@ def test_an_application_is_tested_as_the_page_says(tmp_path: Path) -> None:
     failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
     assert failed == ["test_1.py::test_nothing_is_paid_twice"], done.stdout
     assert re.search(r"^1 failed, 8 passed in", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_tests_of_the_example_find_their_fixtures_in_the_repository() -> None:
+    """``pytest examples/test_my_app.py`` needs nothing of this repository's own settings for pytest."""
+    done = subprocess.run(
+        [*PYTEST, "--setup-plan", "-p", "no:asyncio", "-p", "no:timeout", "examples/test_my_app.py"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=EXAMPLES.parent,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "imagesdk_server" in done.stdout
