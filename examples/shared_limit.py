@@ -1,7 +1,8 @@
 """Share one limit between four processes, through Redis: together they send what one key may send.
 
 ``imagesdk serve --port 0 --images-per-minute 60 -- python examples/shared_limit.py``, with a Redis at REDIS_URL
-(``redis://127.0.0.1:6379`` if that is not set).
+(``redis://127.0.0.1:6379`` if that is not set). Without one it ends with an error, where a program in earnest would
+rather go on with a share of the limit, which is what ``on_store_error="local"``, the default, does.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ LIMIT = 60
 async def work(worker: int) -> list[str]:
     """Make pictures in one of the processes; return what there is to say about each."""
     said: list[str] = []
-    limiter = RedisLimiter(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), LIMIT)
+    url = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
+    limiter = RedisLimiter(url, LIMIT, on_store_error="raise")
     async with ImageSession(limiter=limiter) as images:
         prompts = [f"a fox with the number {worker}" for _ in range(IMAGES_EACH)]
         async with images.map(prompts, concurrency=4) as outcomes:

@@ -171,7 +171,15 @@ def test_an_application_is_tested_as_the_page_says(tmp_path: Path) -> None:
 def test_the_tests_of_the_example_find_their_fixtures_in_the_repository() -> None:
     """``pytest examples/test_my_app.py`` needs nothing of this repository's own settings for pytest."""
     done = subprocess.run(
-        [*PYTEST, "--setup-plan", "-p", "no:asyncio", "-p", "no:timeout", "examples/test_my_app.py"],
+        [
+            *PYTEST,
+            "--setup-plan",
+            "-p",
+            "no:asyncio",
+            "-p",
+            "no:timeout",
+            "examples/test_my_app.py",
+        ],
         capture_output=True,
         encoding="utf-8",
         cwd=EXAMPLES.parent,

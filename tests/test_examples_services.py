@@ -32,6 +32,7 @@ from imagesdk import (
     ImageSDKError,
     ImageSession,
     InvalidRequestError,
+    LimiterUnavailableError,
     ModerationError,
     QuotaExceededError,
 )
@@ -368,3 +369,13 @@ def test_shared_limit(tmp_path: Path, redis_socket: Path) -> None:
     assert len(lines) == 41
     assert lines[-1].startswith("40 images in ")
     assert lines[-1].endswith(" s, 0 refused")
+
+
+async def test_shared_limit_goes_nowhere_without_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to show a shared limit does not go on unshared where there is no Redis."""
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path / 'nobody'}")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(LimiterUnavailableError, match="nothing was sent"):
+        await runpy.run_path(str(EXAMPLES / "shared_limit.py"))["work"](0)
