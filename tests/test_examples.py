@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import runpy
@@ -93,6 +94,36 @@ def test_every_example_says_what_it_shows() -> None:
     for name in [*PROGRAMS, *NOT_PROGRAMS]:
         first = (EXAMPLES / name).read_text(encoding="utf-8").splitlines()[0]
         assert re.match(r'"""[A-Z].*[.:,]', first), name
+
+
+INSTALLED_AS = {"discord": "discord.py", "ray": "imagesdk[ray]"}
+COME_WITH_ALL = {"imagesdk", "aiohttp", "PIL", "redis"}
+
+
+def test_the_list_of_the_examples_names_each_and_what_it_needs() -> None:
+    """examples/README.md has a row for every program, with what must be installed beside ``all``."""
+    rows = re.findall(
+        r"^\| \[(\w+\.py)\]\((\1)\) \| .+ \| (.*?)\|$",
+        (EXAMPLES / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    needs = {name: need for name, _, need in rows}
+    assert sorted(needs) == sorted([*PROGRAMS, *NOT_PROGRAMS])
+    for name, need in needs.items():
+        tree = ast.parse((EXAMPLES / name).read_text(encoding="utf-8"))
+        imported = {
+            top.partition(".")[0]
+            for node in ast.walk(tree)
+            for top in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        for package in imported - COME_WITH_ALL - sys.stdlib_module_names:
+            assert INSTALLED_AS.get(package, package).replace("_", "-") in need, (name, package)
 
 
 def test_the_input_pictures_can_be_drawn_again(
