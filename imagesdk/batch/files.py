@@ -26,6 +26,7 @@ __all__ = (
     "SUFFIXES_IN_PLACE",
     "arrived",
     "describe",
+    "force_names",
     "free_bytes",
     "in_place",
     "is_there",
@@ -103,6 +104,17 @@ def free_bytes(out: Path) -> int:
     """Return the room on the disk; a file system that does not know its size has any."""
     usage = shutil.disk_usage(out)
     return usage.free if usage.total else sys.maxsize
+
+
+def force_names(folder: Path) -> None:
+    """Force the names in a folder to the disk, where a folder can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # pragma: no cover - Windows
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_there(out: Path, images: Sequence[Mapping[str, Any]]) -> bool:

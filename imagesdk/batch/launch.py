@@ -14,7 +14,7 @@ import attrs
 from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import Engine
 from imagesdk.batch.jobs import Job, Rules
-from imagesdk.batch.ledger import State, Total, has_ledger
+from imagesdk.batch.ledger import State, Total, find_ledger
 from imagesdk.batch.limits import Limits, Stop
 from imagesdk.batch.prices import PriceTable, read_prices
 from imagesdk.batch.records import Record
@@ -23,7 +23,6 @@ from imagesdk.batch.runner import InDoubt, Summary, run_jobs
 from imagesdk.batch.source import Source, open_source
 from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession, rules_of
-from imagesdk.errors import LedgerError
 from imagesdk.models.requests import ImageRequest
 
 __all__ = ("Include", "SessionLike", "rules_with_prices", "run", "stop_on_signals", "the_session")
@@ -108,8 +107,9 @@ async def run(
 
     Raises:
         BatchError: A line cannot be used, breaks a rule of its model or has no price, or its request was changed;
-            nothing was sent. The error names file, line and field.
-        LedgerError: Another run works in *out*, or there is no last run, or the ledger cannot be used.
+            nothing was sent. The error names file, line and field. Or there was no run into *out* that could be
+            done again.
+        LedgerError: Another run works in *out*, or the ledger cannot be used.
         ConfigurationError: A value is out of range, or the price table cannot be read.
         OSError: The disk is full, or a file cannot be written; what was in flight was waited for. What
             arrived is kept: the notes of the error say where.
@@ -141,10 +141,7 @@ async def run(
         states: list[State] = [*include]
         if source is None:
             states.append("failed")
-            if not await asyncio.to_thread(has_ledger, destination.folder):
-                raise LedgerError(
-                    f"there was no run into {destination.folder}: nothing there can be done again"
-                )
+            await asyncio.to_thread(find_ledger, destination.folder)
         else:
             jobs = open_source(source, kind, rules=rules_with_prices(opened, prices))
             states.extend(("pending", "failed"))

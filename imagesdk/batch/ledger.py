@@ -31,13 +31,13 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 import attrs
 import msgspec
 
-from imagesdk.batch.files import stems
+from imagesdk.batch.files import force_names, stems
 from imagesdk.batch.jobs import Job, images_asked
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
-from imagesdk.errors import LedgerError
+from imagesdk.errors import BatchError, LedgerError
 
-__all__ = ("LEDGER", "LOCK", "Entry", "Ledger", "State", "Total", "has_ledger", "select")
+__all__ = ("LEDGER", "LOCK", "Entry", "Ledger", "State", "Total", "find_ledger", "select")
 
 T = TypeVar("T")
 State: TypeAlias = Literal[
@@ -134,9 +134,18 @@ class _TakenBack(Exception):  # noqa: N818 - it is how a transaction is undone, 
         self.result = result
 
 
-def has_ledger(out: Path) -> bool:
-    """Return whether there was a run into a folder."""
-    return (out / LEDGER).is_file()
+def find_ledger(out: Path) -> Path:
+    """Return the path of the ledger of the run into a folder.
+
+    Raises:
+        BatchError: There was none.
+    """
+    path = out / LEDGER
+    if not path.is_file():
+        raise BatchError(
+            f"there was no run into {out}: {path} does not exist; name the folder of a run, its --out or --ledger"
+        )
+    return path
 
 
 class Ledger:
@@ -412,7 +421,7 @@ class Ledger:
             db.execute("BEGIN IMMEDIATE")
             results = [operation(db) for operation in operations]
             while self._folders:
-                _sync(self._folders.pop())
+                force_names(self._folders.pop())
             db.execute("COMMIT")
         except BaseException:
             self._lines.clear()
@@ -583,14 +592,3 @@ def _from(job: Job, params: bytes) -> str:
     if msgspec.json.decode(params) == job.params:
         return "from another picture (the file has changed since)"
     return "with other parameters"
-
-
-def _sync(folder: Path) -> None:
-    """Force the names in a folder to the disk, where a folder can be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # pragma: no cover - Windows
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 import msgspec
 
-from imagesdk.batch.ledger import LEDGER, LOCK, State
+from imagesdk.batch.ledger import LOCK, State, find_ledger
 from imagesdk.batch.records import Record
 from imagesdk.errors import BatchError, LedgerError
 
@@ -79,7 +79,8 @@ def look(out: Path) -> Overview:
     """Return how far the last run into a folder is.
 
     Raises:
-        LedgerError: There is none, or it cannot be read.
+        BatchError: There was none.
+        LedgerError: Its ledger cannot be read.
     """
     with _reading(out) as db:
         counts = dict.fromkeys(get_args(State), 0)
@@ -117,7 +118,8 @@ def read_records(out: Path) -> Generator[Record, None, None]:
     """Yield what became of the requests of the last run into a folder, in the order of its input.
 
     Raises:
-        LedgerError: There is none, or it cannot be read.
+        BatchError: There was none.
+        LedgerError: Its ledger cannot be read.
     """
     with _reading(out) as db:
         sql = f"SELECT record FROM jobs WHERE {_OF_LAST_RUN} AND record IS NOT NULL ORDER BY line"  # noqa: S608
@@ -135,8 +137,8 @@ def export(out: Path, kind: ExportFormat) -> Generator[bytes, None, None]:
             images in base64.
 
     Raises:
-        LedgerError: There is no run, or it cannot be read.
-        BatchError: An image is no longer there (``"openai"``).
+        BatchError: There was no run, or an image is no longer there (``"openai"``).
+        LedgerError: Its ledger cannot be read.
     """
     with closing(read_records(out)) as records:  # in the thread that opened the ledger
         match kind:
@@ -203,9 +205,7 @@ def _datum(out: Path, record: Record, image: Mapping[str, Any]) -> Mapping[str, 
 
 @contextmanager
 def _reading(out: Path) -> Iterator[sqlite3.Connection]:
-    path = out / LEDGER
-    if not path.is_file():
-        raise LedgerError(f"there was no run into {out}: {path} does not exist")
+    path = find_ledger(out)
     uri = path.resolve().as_uri()
     try:
         with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as db:

@@ -18,7 +18,7 @@ from imagesdk.batch.estimate import Estimate, add_up
 from imagesdk.batch.files import is_there
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.launch import rules_with_prices
-from imagesdk.batch.ledger import Entry, Ledger, State, Total, has_ledger
+from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
 from imagesdk.batch.prices import PriceTable
 from imagesdk.batch.records import MANIFEST
 from imagesdk.batch.rows import Format
@@ -100,7 +100,7 @@ async def plan(
 @asynccontextmanager
 async def _folder_for(out: Path) -> AsyncIterator[Path]:
     """Give the folder of a run, or one for a while if there was none."""
-    if await asyncio.to_thread(has_ledger, out):
+    if await asyncio.to_thread((out / LEDGER).is_file):
         yield out
         return
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp))

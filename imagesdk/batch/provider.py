@@ -36,7 +36,6 @@ from imagesdk.batch.worker import Worker
 from imagesdk.client.batches import ServerBatch
 from imagesdk.client.session import batches_of
 from imagesdk.errors import (
-    BatchError,
     ConfigurationError,
     ImageSDKError,
 )
@@ -228,8 +227,6 @@ async def fetch(
             on_search=on_search,
             on_record=on_record,
         )
-        if not await run.submissions.count():
-            raise BatchError(f"nothing was submitted from {folder}: see imagesdk batch submit")
         await run.reconcile()
         await run.tidy()
         while True:
@@ -253,7 +250,8 @@ async def status(out: str | os.PathLike[str], *, session: SessionLike = None) ->
         Their states, in the order in which they were submitted.
 
     Raises:
-        LedgerError: There is no ledger, or it cannot be read.
+        BatchError: Nothing was submitted from *out*.
+        LedgerError: The ledger cannot be read.
         ImageSDKError: The server refused or did not answer.
     """
     states = []
@@ -285,7 +283,8 @@ async def cancel(out: str | os.PathLike[str], *, session: SessionLike = None) ->
         Those that were running.
 
     Raises:
-        LedgerError: There is no ledger, or it cannot be read.
+        BatchError: Nothing was submitted from *out*.
+        LedgerError: The ledger cannot be read.
         ImageSDKError: The server refused or did not answer.
     """
     cancelled = []

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import attrs
 
-from imagesdk.batch.ledger import LEDGER, Entry, Ledger, select
+from imagesdk.batch.ledger import Entry, Ledger, find_ledger, select
 from imagesdk.client.batches import BatchCalls, ServerBatch
-from imagesdk.errors import LedgerError
+from imagesdk.errors import BatchError, LedgerError
 
 __all__ = ("AtServer", "Submission", "Submissions", "now", "read_submissions")
 
@@ -72,10 +72,6 @@ class Submissions:
     async def open(self) -> list[Submission]:
         """Return the batches that are not closed, in the order in which they were made."""
         return await self._ledger.do(lambda db: _read(db, "WHERE NOT closed ORDER BY id"))
-
-    async def count(self) -> int:
-        """Return how many batches there are and were."""
-        return len(await self._ledger.do(lambda db: _read(db, "")))
 
     async def begin(
         self, mark: str, endpoint: str, file_id: str, begun_at: float, jobs: Sequence[int]
@@ -153,16 +149,20 @@ def read_submissions(out: Path) -> list[Submission]:
     """Return the batches of the run in a folder, also while somebody works there; blocks.
 
     Raises:
-        LedgerError: There is no ledger, or it cannot be read.
+        BatchError: There was no run, or nothing was submitted from there.
+        LedgerError: The ledger cannot be read.
     """
-    path = out / LEDGER
+    path = find_ledger(out)
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return _read(db, "ORDER BY id")
+            found = _read(db, "ORDER BY id")
     except sqlite3.Error as error:
-        raise LedgerError(
-            f"{path} cannot be read: {error}; a folder that `imagesdk batch submit` made has one"
-        ) from error
+        raise LedgerError(f"{path} cannot be read: {error}") from error
+    if not found:
+        raise BatchError(
+            f"nothing was submitted from {out}: imagesdk batch submit FILE --out {out} does that"
+        )
+    return found
 
 
 def _read(db: sqlite3.Connection, where: str, *values: object) -> list[Submission]:

@@ -180,6 +180,8 @@ def _submitted(done: Submitted, out: str) -> str:
 
 def _fetched(done: Fetched, out: Path) -> str:
     waiting = counted(len(done.waiting), "batch", "batches")
+    if done == Fetched():
+        return f"nothing is left to fetch: all that was submitted has ended, and is in {out / MANIFEST}"
     parts = (
         (
             True,

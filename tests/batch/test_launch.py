@@ -15,7 +15,7 @@ from imagesdk import batch
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.ledger import Total
 from imagesdk.batch.prices import Price, PriceTable
-from imagesdk.errors import BatchError, ConfigurationError, LedgerError
+from imagesdk.errors import BatchError, ConfigurationError
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest
 from tests.batch.conftest import image_answer, manifest_of, pictures_in, refusal, scripted
 
@@ -112,7 +112,7 @@ async def test_without_a_source_what_failed_is_done_again(tmp_path: Path) -> Non
         kind = "server_error" if request.json["prompt"] == "a" else "invalid_request_error"
         return refusal(500 if kind == "server_error" else 400, "no", kind)
 
-    with pytest.raises(LedgerError, match="there was no run into"):
+    with pytest.raises(BatchError, match="there was no run into"):
         await batch.run(None, tmp_path / "none", session=OPTIONS)
     assert not (tmp_path / "none").exists()
     rows = [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "b"}]

@@ -110,9 +110,10 @@ def test_what_is_no_ledger_says_so(tmp_path: Path, content: bytes | None) -> Non
     """A folder without a run, or with another file of the name, is an error."""
     if content is not None:
         (tmp_path / "run.db").write_bytes(content)
-    with pytest.raises(LedgerError, match=r"there was no run into|cannot be read"):
+    error = BatchError if content is None else LedgerError
+    with pytest.raises(error, match=r"there was no run into|cannot be read"):
         look(tmp_path)
-    with pytest.raises(LedgerError, match=r"there was no run into|cannot be read"):
+    with pytest.raises(error, match=r"there was no run into|cannot be read"):
         list(export(tmp_path, "jsonl"))
 
 

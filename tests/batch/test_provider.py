@@ -30,7 +30,6 @@ from imagesdk.errors import (
     BatchError,
     ConfigurationError,
     ImageSDKError,
-    LedgerError,
     ResponseInterruptedError,
     ServerError,
 )
@@ -249,7 +248,7 @@ async def test_where_nothing_was_submitted_there_is_nothing_to_fetch(tmp_path: P
     async with running() as (session, server):
         with pytest.raises(BatchError, match="nothing was submitted"):
             await fetch(tmp_path / "run", session=session)
-        with pytest.raises(LedgerError, match="cannot be read"):
+        with pytest.raises(BatchError, match="there was no run into"):
             await fetch(tmp_path / "none", session=session)
         assert not server.requests
 

@@ -9,7 +9,7 @@ import pytest
 
 from imagesdk.batch.ledger import Ledger, State
 from imagesdk.batch.submissions import Submission, Submissions, read_submissions
-from imagesdk.errors import LedgerError
+from imagesdk.errors import BatchError, LedgerError
 from tests.batch.conftest import play, prompts, refusal
 
 
@@ -62,7 +62,8 @@ async def test_a_batch_that_is_not_there_gives_its_jobs_back(tmp_path: Path) -> 
         await submissions.abandon(await begun(ledger, "a", "b"))
         assert await states(ledger) == {"a": "failed", "b": "pending", "c": "pending"}
         assert await submissions.open() == []
-        assert await submissions.count() == 0
+    with pytest.raises(BatchError, match="nothing was submitted from"):
+        await asyncio.to_thread(read_submissions, tmp_path)
 
 
 async def test_a_closed_batch_is_remembered(tmp_path: Path) -> None:
@@ -75,13 +76,19 @@ async def test_a_closed_batch_is_remembered(tmp_path: Path) -> None:
         assert (found.batch_id, found.status) == ("batch_1", "completed")
         await submissions.close(submission)
         assert await submissions.open() == []
-        assert await submissions.count() == 1
         beside = await asyncio.to_thread(read_submissions, tmp_path)
         assert [each.closed for each in beside] == [1]
 
 
 def test_a_folder_without_a_ledger_is_told(tmp_path: Path) -> None:
     """Looking for batches where there is no ledger is an error, and makes none."""
-    with pytest.raises(LedgerError, match="cannot be read"):
+    with pytest.raises(BatchError, match="there was no run into"):
         read_submissions(tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_what_is_no_ledger_is_told(tmp_path: Path) -> None:
+    """A file that is no ledger, under its name, is an error that names it."""
+    (tmp_path / "run.db").write_bytes(b"no ledger at all, but long enough" * 50)
+    with pytest.raises(LedgerError, match=r"run\.db cannot be read: "):
+        read_submissions(tmp_path)

@@ -211,10 +211,15 @@ def test_what_is_in_doubt_says_how_it_is_sent_again(
     assert main([*again, "--include", "in_doubt"]) == EXIT_CODES["done"]
 
 
-def test_retry_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that no run was made into cannot be tried again, and is left as it is."""
-    assert main(["batch", "retry", str(tmp_path)]) == EXIT_CODES["failed"]
-    assert f"there was no run into {tmp_path}" in capsys.readouterr().err
+@pytest.mark.parametrize("action", ["status", "retry", "export", "fetch", "cancel"])
+def test_a_folder_without_a_run_is_exit_code_2(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that no run was made into is told as the mistake that it is, and is left as it is."""
+    for folder in (tmp_path, tmp_path / "gone"):
+        assert main(["batch", action, str(folder)]) == EXIT_CODES["usage"]
+        said = capsys.readouterr().err
+        assert f"there was no run into {folder}: {folder / 'run.db'} does not exist; name" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -312,14 +317,10 @@ def test_status_and_export_say_what_there_is(
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_status_and_export_without_a_run_say_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A folder without a run is told, and nothing is written."""
-    assert main(["batch", "status", str(tmp_path)]) == EXIT_CODES["failed"]
+def test_an_export_without_a_run_makes_no_file(tmp_path: Path) -> None:
+    """Nothing is written where there is nothing to write."""
     target = tmp_path / "x.jsonl"
-    assert main(["batch", "export", str(tmp_path), "--to", str(target)]) == EXIT_CODES["failed"]
-    assert capsys.readouterr().err.count("there was no run into") == 2
+    assert main(["batch", "export", str(tmp_path), "--to", str(target)]) == EXIT_CODES["usage"]
     assert not target.exists()
 
 

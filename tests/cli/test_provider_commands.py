@@ -42,6 +42,10 @@ def test_a_file_is_submitted_and_fetched(
         assert name in printed.out
     assert "completed, 2 of 2 requests done" in printed.err
     assert f"3 images from 2 requests in {out}; manifest: {out / 'manifest.jsonl'}" in printed.err
+    assert main(["batch", "fetch", str(out)]) == 0
+    assert f"nothing is left to fetch: all that was submitted has ended, and is in {out}" in (
+        capsys.readouterr().err
+    )
     assert main(["batch", "submit", str(path), "--out", str(out)]) == 0
     assert "0 requests in 0 batches; 2 were done before" in capsys.readouterr().err
 
@@ -75,5 +79,6 @@ def test_what_cannot_be_submitted_is_a_usage_error(
     """A line that no batch can run is exit code 2, and a folder without batches is one, too."""
     assert main(["batch", "submit", str(prompts(line("a", n=11))), "--out", str(tmp_path)]) == 2
     assert "line 1: n is 11" in capsys.readouterr().err
-    assert main(["batch", "fetch", str(tmp_path)]) == 2
-    assert "nothing was submitted" in capsys.readouterr().err
+    for action in ("fetch", "cancel"):
+        assert main(["batch", action, str(tmp_path)]) == 2
+        assert f"nothing was submitted from {tmp_path}: imagesdk" in capsys.readouterr().err
