@@ -15,9 +15,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, ReadAt, probe, sniff
 
@@ -33,6 +33,7 @@ __all__ = (
     "look_of",
     "place",
     "stems",
+    "whole_file",
 )
 
 ARRIVING = ".arriving"
@@ -104,6 +105,20 @@ def free_bytes(out: Path) -> int:
     """Return the room on the disk; a file system that does not know its size has any."""
     usage = shutil.disk_usage(out)
     return usage.free if usage.total else sys.maxsize
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears complete or not at all, in the place of what is there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def force_names(folder: Path) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from imagesdk.batch.files import whole_file
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.errors import BatchError
 
@@ -106,9 +107,8 @@ def build(
         "records": [_data(record, made) for record in shown],
     }
     path = out / PAGE
-    part = out / f".{PAGE}.part"
-    part.write_bytes(_page(data).encode())
-    part.replace(path)
+    with whole_file(path) as file:
+        file.write(_page(data).encode())
     return Page(
         path=path,
         requests=len(shown),

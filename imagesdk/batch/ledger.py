@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 import attrs
 import msgspec
 
-from imagesdk.batch.files import force_names, stems
+from imagesdk.batch.files import force_names, stems, whole_file
 from imagesdk.batch.jobs import Job, images_asked
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
@@ -405,13 +405,9 @@ class Ledger:
 
     def _write_manifest(self, db: sqlite3.Connection) -> None:
         """Make the manifest what the ledger says: a crash may have come between the two."""
-        path = self._out / f".{MANIFEST}.part"
-        with path.open("wb") as file:
-            sql = "SELECT record FROM jobs WHERE ended IS NOT NULL ORDER BY ended"
+        sql = "SELECT record FROM jobs WHERE ended IS NOT NULL ORDER BY ended"
+        with whole_file(self._out / MANIFEST) as file:
             file.writelines(record + b"\n" for (record,) in db.execute(sql))
-            file.flush()
-            os.fsync(file.fileno())
-        path.replace(self._out / MANIFEST)
 
     def _commit(self, operations: Sequence[_Operation]) -> list[Any]:
         db = self._db

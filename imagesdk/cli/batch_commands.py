@@ -10,13 +10,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
 from imagesdk import batch
 from imagesdk.batch.destination import Destination, destination_of, folder_of
+from imagesdk.batch.files import whole_file
 from imagesdk.batch.launch import stop_on_signals
 from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Stop, StopReason
@@ -117,7 +119,7 @@ async def _export(arguments: argparse.Namespace) -> int:
             if arguments.to is None:
                 file = sys.stdout.buffer
             else:
-                file = stack.enter_context(Path(arguments.to).open("wb"))
+                file = stack.enter_context(_opened(Path(arguments.to)))
             file.write(first)
             file.writelines(lines)
             file.flush()
@@ -127,6 +129,13 @@ async def _export(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever reads has enough; nothing is to be written at the end, either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_CODES["done"]
+
+
+def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Open what an export goes into: a file appears as a whole; a pipe or a device is no file."""
+    if path.exists() and not path.is_file():
+        return path.open("wb")
+    return whole_file(path.resolve())  # of a link, what it leads to
 
 
 async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any) -> int:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -315,6 +316,28 @@ def test_status_and_export_say_what_there_is(
     command = ["batch", "export", str(out), "--format", "csv", "--to", str(table)]
     assert main(command) == EXIT_CODES["done"]
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(
+    prompts: Callable[..., Path], out: Path, tmp_path: Path
+) -> None:
+    """A file is there complete or not at all, and one that was there before stays; nothing else is left."""
+    path, target = prompts(fox("a"), fox("b")), tmp_path / "there" / "x.jsonl"
+    target.parent.mkdir()
+    link = target.with_name("link.jsonl")
+    link.symlink_to(target.name)
+    assert main(["batch", "run", str(path), "--out", str(out)]) == EXIT_CODES["done"]
+    command = ["batch", "export", str(out), "--format", "openai", "--to"]
+    assert main([*command, str(link)]) == EXIT_CODES["done"]
+    whole = target.read_bytes()
+    assert whole.count(b"b64_json") == 2
+    (out / "b-1.png").unlink()  # after the line of the first one is written
+    for name in (target, target.with_name("new.jsonl")):
+        assert main([*command, str(name)]) == EXIT_CODES["usage"]
+    assert target.read_bytes() == whole
+    assert sorted(target.parent.iterdir()) == [link, target]
+    assert main([*command, os.devnull]) == EXIT_CODES["usage"]
+    assert not Path(os.devnull).is_file()
 
 
 def test_an_export_without_a_run_makes_no_file(tmp_path: Path) -> None:
