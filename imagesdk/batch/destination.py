@@ -32,7 +32,7 @@ class Destination(Protocol):
     lists: bool
 
     async def prepare(self) -> None:
-        """Make sure that images can be put there, before anything is paid for.
+        """Make sure that images can be put there, before anything is paid for; the folders are there.
 
         Raises:
             OSError: They cannot.
@@ -83,9 +83,7 @@ class LocalFolder:
         return str(self.here)
 
     async def prepare(self) -> None:
-        """Make the folders."""
-        for folder in {self.here, self.folder}:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        """Do nothing: the folders are made with the ledger."""
 
     async def keep(self, path: Path, entry: Entry, number: int) -> Mapping[str, Any]:
         """Rename an image; see `Destination`."""

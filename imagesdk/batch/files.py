@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from imagesdk.errors import ConfigurationError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, SUFFIXES, ReadAt, probe, sniff
 
 __all__ = (
@@ -31,6 +32,7 @@ __all__ = (
     "in_place",
     "is_there",
     "look_of",
+    "missing_folders",
     "place",
     "stems",
     "whole_file",
@@ -105,6 +107,20 @@ def free_bytes(out: Path) -> int:
     """Return the room on the disk; a file system that does not know its size has any."""
     usage = shutil.disk_usage(out)
     return usage.free if usage.total else sys.maxsize
+
+
+def missing_folders(*folders: Path) -> list[Path]:
+    """Return which of some folders, and of those that lead to them, are not there, the inner ones first.
+
+    Raises:
+        ConfigurationError: There is a file in the place of one.
+    """
+    wanted = {each for folder in folders for each in (folder, *folder.parents)}
+    missing = sorted(wanted, key=lambda each: len(each.parts), reverse=True)
+    for each in missing:
+        if each.exists() and not each.is_dir():
+            raise ConfigurationError(f"{each} is a file, and must be a folder: choose another one")
+    return [each for each in missing if not each.exists()]
 
 
 @contextmanager

@@ -110,7 +110,8 @@ async def run(
             nothing was sent. The error names file, line and field. Or there was no run into *out* that could be
             done again.
         LedgerError: Another run works in *out*, or the ledger cannot be used.
-        ConfigurationError: A value is out of range, or the price table cannot be read.
+        ConfigurationError: A value is out of range, there is a file in the place of a folder, or the price table
+            cannot be read.
         OSError: The disk is full, or a file cannot be written; what was in flight was waited for. What
             arrived is kept: the notes of the error say where.
 

@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 import attrs
 import msgspec
 
-from imagesdk.batch.files import force_names, stems, whole_file
+from imagesdk.batch.files import force_names, missing_folders, stems, whole_file
 from imagesdk.batch.jobs import Job, images_asked
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
@@ -155,10 +155,11 @@ class Ledger:
     made.
 
     Args:
-        out: Folder for ledger and manifest, which exists.
-        images: Folder that the files of the records are relative to; None for the same.
+        out: Folder for ledger and manifest, made if need be.
+        images: Folder that the files of the records are relative to, made if need be; None for the same.
 
     Raises:
+        ConfigurationError: A file is in the way of a folder.
         LedgerError: Another runner has it, or it cannot be read or written.
     """
 
@@ -173,6 +174,8 @@ class Ledger:
         self._db: sqlite3.Connection | None = None
         self._run = 0
         self._ended = 0
+        self._made: list[Path] = []
+        self._is_new = False
         self._folders: set[Path] = set()
         self._lines: list[bytes] = []
         self._manifest: FileIO | None = None
@@ -297,6 +300,10 @@ class Ledger:
         """Note what became of a job, whose files are in their place; write its line of the manifest."""
         await self.do(lambda db: self._finish(db, entry.id, record))
 
+    async def discard(self) -> None:
+        """Close it, and leave nothing of it behind if it was made just now: all that was read was refused."""
+        await self._in_thread(self._discard)
+
     async def do(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run *operation* in the next transaction, and return when that is on the disk.
 
@@ -351,6 +358,9 @@ class Ledger:
             ) from error
 
     def _open(self) -> None:
+        self._made = missing_folders(self._out, self._images)
+        for folder in (self._out, self._images):
+            folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._connect(LOCK)
         self._lock.execute("BEGIN EXCLUSIVE")  # let go when the process ends, however it does
         self._db = db = self._connect(LEDGER)
@@ -364,6 +374,7 @@ class Ledger:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         if is_new:
+            self._is_new = not (self._out / MANIFEST).exists()
             self._commit([self._create])
         (self._run, self._ended) = db.execute(
             "SELECT coalesce(max(run), 0), coalesce(max(ended), 0) FROM jobs"
@@ -378,6 +389,19 @@ class Ledger:
         for opened in (self._manifest, self._db, self._lock):
             if opened is not None:
                 opened.close()
+
+    def _discard(self) -> None:
+        if not self._is_new or self._manifest is None or self._db is None:
+            return
+        self._manifest.close()
+        self._db.close()
+        for name in (LEDGER, MANIFEST, LOCK):  # which is held until nothing is left
+            with suppress(PermissionError):  # Windows removes none that is open
+                (self._out / name).unlink()
+        self._close_files()
+        for folder in self._made:
+            with suppress(OSError):  # somebody has put something there
+                folder.rmdir()
 
     def _create(self, db: sqlite3.Connection) -> None:
         """Make an empty ledger; from the manifest, if somebody removed the one that belongs to it."""

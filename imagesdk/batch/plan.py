@@ -15,7 +15,7 @@ import attrs
 
 from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.estimate import Estimate, add_up
-from imagesdk.batch.files import is_there
+from imagesdk.batch.files import is_there, missing_folders
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.launch import rules_with_prices
 from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
@@ -72,10 +72,12 @@ async def plan(
         prices: Each request must have a price there; None leaves the cost out.
 
     Raises:
+        ConfigurationError: As for a run.
         BatchError: As for a run.
         LedgerError: A run is at work in *out*, or the ledger cannot be read.
     """
     destination = destination_of(out)
+    await asyncio.to_thread(missing_folders, destination.folder, destination.here)
     images = None if destination.lists else destination.here
     jobs = open_source(source, kind, rules=rules_with_prices(session, prices))
 

@@ -112,7 +112,7 @@ async def submit(
         What was submitted, and what was not.
 
     Raises:
-        ConfigurationError: A number is out of range.
+        ConfigurationError: A number is out of range, or *out* is a file.
         BatchError: A line cannot be used: a variation, more images than one request may ask for, a rule
             of its model. Nothing was sent.
         LedgerError: Somebody works in *out*, or its ledger cannot be used.
@@ -139,9 +139,7 @@ async def submit(
             "more, and settle above 0 seconds"
         )
     folder = folder_of(out)
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with the_session(session) as opened, Ledger(folder) as ledger:
-        await ledger.load(open_source(source, kind))
         run = Submit(
             calls=batches_of(opened),
             ledger=ledger,
@@ -153,7 +151,12 @@ async def submit(
             max_lines=max_lines,
             max_bytes=max_bytes,
         )
-        await run.check()
+        try:
+            await ledger.load(open_source(source, kind))
+            await run.check()
+        except ImageSDKError:
+            await ledger.discard()
+            raise
         await run.reconcile()
         await run.count()
         try:

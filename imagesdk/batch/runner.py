@@ -139,7 +139,6 @@ async def run_jobs(
         raise ConfigurationError(f"sample is {sample!r}; it must be 1 or more")
     states = only or ("pending", "failed", *(("in_doubt",) if in_doubt == "retry" else ()))
     destination = destination_of(out)
-    await destination.prepare()
     async with Ledger(destination.folder, destination.here) as ledger:
         run = _Run(
             engine=engine,
@@ -152,13 +151,18 @@ async def run_jobs(
             on_record=on_record,
             on_stop=on_stop,
         )
-        await run.recover()
         try:
+            await destination.prepare()
+            await run.recover()
             if jobs is None:
                 total = await ledger.total()
             else:
                 total = await ledger.load(_until(stop, jobs), allow_changed=allow_changed)
+        except (ImageSDKError, OSError):
+            await ledger.discard()
+            raise
         except _StoppedError:
+            await ledger.discard()
             on_stop(_ASKED)
             return Summary(stopped=_ASKED)
         on_begin(total)

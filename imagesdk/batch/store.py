@@ -73,8 +73,7 @@ class ObjectStore:
         return self.url
 
     async def prepare(self) -> None:
-        """Make the local folder, and write a small object."""
-        await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+        """Write a small object."""
         with self._said("cannot be written to"):
             await self._obstore.put_async(self._store, _MARK, b"")
 

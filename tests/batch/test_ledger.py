@@ -253,8 +253,9 @@ async def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
 
 async def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     """A ledger that cannot be made is a LedgerError that names the file."""
+    (tmp_path / "run.lock").mkdir()
     with pytest.raises(LedgerError, match=r"run\.db cannot be used: unable to open"):
-        await Ledger(tmp_path / "gone").__aenter__()
+        await Ledger(tmp_path).__aenter__()
 
 
 async def test_a_full_disk_is_told_to_all_who_wait(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ async def test_a_store_that_takes_nothing_ends_the_run_before_anything_is_sent(
     await asyncio.to_thread(objects.write_bytes, b"no folder")
     with pytest.raises(OSError, match=r"file://.*objects cannot be written to: [^\n]*$"):
         await play(store, prompts("a"))
+    assert not await asyncio.to_thread(store.folder.exists)
 
 
 async def test_a_store_that_fails_ends_the_run_and_keeps_the_image(

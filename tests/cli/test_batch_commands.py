@@ -141,8 +141,7 @@ def test_batch_with_a_bad_file_is_exit_code_2(
     code = main(["batch", "run", str(path), "--out", str(out), "--emulator"])
     assert code == EXIT_CODES["usage"]
     assert message in capsys.readouterr().err
-    assert files_in(out) == ["manifest.jsonl"]
-    assert not (out / "manifest.jsonl").read_bytes()
+    assert not out.exists()
 
 
 def test_batch_without_its_file_is_exit_code_2(
@@ -163,7 +162,7 @@ def test_batch_finds_a_broken_rule_before_anything_is_paid_for(
     path = prompts(fox("a"), fox("b", n=0))
     assert main(["batch", "run", str(path), "--out", str(out)]) == EXIT_CODES["usage"]
     assert f"{path}: line 2: n is 0; it must be a whole number" in capsys.readouterr().err
-    assert files_in(out) == ["manifest.jsonl"]
+    assert not out.exists()
     assert main(["batch", "run", str(path), "--out", str(out), "--validate", "off"]) == 3
     assert files_in(out) == ["a-1.png", "manifest.jsonl"]
 
@@ -191,14 +190,40 @@ def test_batch_needs_a_concurrency_of_1(
     assert "--concurrency is 0; it must be 1 or more" in capsys.readouterr().err
 
 
-def test_batch_into_a_file_is_exit_code_1(
-    prompts: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("action", [("run",), ("submit",), ("run", "--dry-run")])
+@pytest.mark.usefixtures("account")
+def test_batch_into_a_file_is_exit_code_2(
+    prompts: Callable[..., Path], action: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder that cannot be made is told in one line."""
+    """A file where the folder is to be is a wrong argument, told in one line with what to do."""
     path = prompts(fox("a"))
-    code = main(["batch", "run", str(path), "--out", str(path), "--emulator"])
-    assert code == EXIT_CODES["failed"]
-    assert capsys.readouterr().err.startswith("imagesdk: ")
+    for out in (path, path / "below" / "it"):
+        code = main(["batch", *action, str(path), "--out", str(out)])
+        assert code == EXIT_CODES["usage"]
+        said = f"imagesdk: {path} is a file, and must be a folder: choose another one\n"
+        assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("action", ["run", "submit"])
+@pytest.mark.usefixtures("account")
+def test_a_refused_file_leaves_what_was_there(
+    prompts: Callable[..., Path], out: Path, action: str
+) -> None:
+    """What was refused leaves no trace: no ledger, and only the folders, files and runs of before."""
+    bad, good = prompts("{}", name="bad.jsonl"), prompts(fox("a"))
+    many = prompts(fox("a", n=2), fox("b", image="none.png"), name="many.jsonl")
+    for path in (bad, many):
+        assert main(["batch", action, str(path), "--out", str(out / "deep")]) == EXIT_CODES["usage"]
+        assert not out.exists()
+    out.mkdir(parents=True)
+    (out / "mine.txt").write_text("mine", encoding="utf-8")
+    assert main(["batch", action, str(bad), "--out", str(out)]) == EXIT_CODES["usage"]
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    assert main(["batch", "run", str(good), "--out", str(out)]) == EXIT_CODES["done"]
+    before = files_in(out)
+    assert main(["batch", action, str(bad), "--out", str(out)]) == EXIT_CODES["usage"]
+    assert files_in(out) == before
+    assert (out / "run.db").exists()
 
 
 def test_batch_that_cannot_save_is_exit_code_1(
