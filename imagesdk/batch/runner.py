@@ -162,7 +162,6 @@ async def run_jobs(
             await ledger.discard()
             raise
         except _StoppedError:
-            await ledger.discard()
             on_stop(_ASKED)
             return Summary(stopped=_ASKED)
         on_begin(total)

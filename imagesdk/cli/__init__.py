@@ -19,7 +19,13 @@ EXIT_CODES = {
 
 def report_error(error: Exception, exit_code: str) -> int:
     """Tell of an error on standard error, and return the exit code of that name."""
-    print(f"imagesdk: {error}", file=sys.stderr)
+    said = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        said = (
+            f"{' -> '.join(names)}: {error.strerror}"  # without the number that Python puts first
+        )
+    print(f"imagesdk: {said}", file=sys.stderr)
     if request_id := getattr(error, "request_id", None):
         print(f"  request id: {request_id}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):

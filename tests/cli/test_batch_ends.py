@@ -319,7 +319,7 @@ def test_status_and_export_say_what_there_is(
 
 
 def test_an_export_that_fails_leaves_the_file_as_it_was(
-    prompts: Callable[..., Path], out: Path, tmp_path: Path
+    prompts: Callable[..., Path], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file is there complete or not at all, and one that was there before stays; nothing else is left."""
     path, target = prompts(fox("a"), fox("b")), tmp_path / "there" / "x.jsonl"
@@ -336,6 +336,10 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(
         assert main([*command, str(name)]) == EXIT_CODES["usage"]
     assert target.read_bytes() == whole
     assert sorted(target.parent.iterdir()) == [link, target]
+    assert main([*command, str(out / "none" / "x")]) == EXIT_CODES["failed"]
+    assert capsys.readouterr().err.endswith(
+        f"imagesdk: {out / 'none' / '.x.part'}: No such file or directory\n"
+    )
     assert main([*command, os.devnull]) == EXIT_CODES["usage"]
     assert not Path(os.devnull).is_file()
 

@@ -79,6 +79,8 @@ def test_what_cannot_be_submitted_is_a_usage_error(
     """A line that no batch can run is exit code 2, and a folder without batches is one, too."""
     assert main(["batch", "submit", str(prompts(line("a", n=11))), "--out", str(tmp_path)]) == 2
     assert "line 1: n is 11" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert main(["batch", "run", str(prompts(line("a"))), "--out", str(out)]) == 0
     for action in ("fetch", "cancel"):
-        assert main(["batch", action, str(tmp_path)]) == 2
-        assert f"nothing was submitted from {tmp_path}: imagesdk" in capsys.readouterr().err
+        assert main(["batch", action, str(out)]) == 2
+        assert f"nothing was submitted from {out}: imagesdk" in capsys.readouterr().err
