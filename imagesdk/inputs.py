@@ -37,6 +37,8 @@ __all__ = ("ResolvedInput", "as_list", "by_reference", "resolve", "resolve_path"
 _PIECE_BYTES = 128 * 1024
 """An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
+_LONG_PATH = 1024
+"""Characters. What is longer and no file is meant to be the image itself, and not for a message."""
 _URL_BEGINNINGS = ("http://", "https://")
 _SAVE_IT = "save it to a file and pass the path"
 _UNCHANGED = "it must not change while a call uses it"
@@ -438,9 +440,14 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        raise _unusable(name, f"{label} does not exist", f"looked in {Path.cwd()}") from None
     except (OSError, ValueError) as error:
+        if len(text) > _LONG_PATH:
+            what = f"a str is a path, and this one, {text[:20]!r}…, has {len(text):,} characters"
+            hint = "an image in base64 is passed as base64.b64decode(text)"
+            raise _unusable(name, what, hint) from None
+        if isinstance(error, FileNotFoundError):
+            hint = f"looked in {Path.cwd()}"
+            raise _unusable(name, f"{label} does not exist", hint) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise _unusable(name, f"{label} cannot be read: {reason}", "") from None
     source = FileSource(

@@ -475,6 +475,10 @@ async def test_picture_that_cannot_be_encoded() -> None:
         (None, "NoneType is no image input"),
         (io.StringIO("x"), "text mode; open it with mode 'rb'"),
         ("a\0b", "cannot be read"),
+        (
+            "iVBORw0KGgo" * 5000,
+            "is a path, and this one, 'iVBORw0KGgoiVBORw0KG'…, has 55,000 characters; an",
+        ),
     ],
 )
 async def test_refused(value: Any, words: str) -> None:
