@@ -166,9 +166,9 @@ def _check_n(n: object, family: ModelFamily) -> Problem | None:
 def _check_size(size: object, rule: SizeRule, family: ModelFamily) -> Problem | None:
     if size in rule.names:
         return None
-    names = ", ".join(rule.names)
     if rule.multiple_px is None:
-        return problem("size", size, names, f"the sizes of {family.name}")
+        return problem("size", size, rule.names, f"the sizes of {family.name}")
+    names = ", ".join(rule.names)
     match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if match is None:
         return problem("size", size, f"{names} or WIDTHxHEIGHT", f"the sizes of {family.name}")
@@ -209,7 +209,7 @@ def _check_param(
             return problem(name, value, "left out", advice)
         case Choice(values):
             if value not in values:
-                return problem(name, value, ", ".join(values), f"the choices of {family.name}")
+                return problem(name, value, values, f"the choices of {family.name}")
         case IntRange(low, high):
             if not _is_int(value) or not low <= value <= high:  # type: ignore[operator]
                 return problem(name, value, f"{low} to {high}", f"the range of {family.name}")
@@ -239,17 +239,19 @@ def _check_combinations(fields: Mapping[str, Any], n: object) -> Iterator[Proble
     """
     output = fields.get("output_format", "png")
     if fields.get("background") == "transparent" and output not in ("png", "webp"):
-        yield problem("background", "transparent", "output_format png or webp", f"not {output}")
+        yield problem(
+            "background", "transparent", "with output_format png or webp", f"not {output}"
+        )
     if "output_compression" in fields and output not in ("webp", "jpeg"):
         yield problem(
             "output_compression",
             fields["output_compression"],
-            "output_format webp or jpeg",
+            "with output_format webp or jpeg",
             f"{output} is not compressed with loss; leave it out or change output_format",
         )
     for name in ("frame_count", "frame_duration_ms"):
         if name in fields and output != "gif":
-            yield problem(name, fields[name], "output_format gif", f"not {output}")
+            yield problem(name, fields[name], "with output_format gif", f"not {output}")
     if ("svg" in fields) != (output == "svg"):
         yield problem("svg", fields.get("svg"), "both svg= and output_format='svg'", "or neither")
     elif output == "svg" and not (isinstance(fields["svg"], Mapping) and "model" in fields["svg"]):
@@ -284,7 +286,7 @@ def _check_stream(
         yield problem("partial_images", wanted, allowed, "each partial image is billed")
     output = body_fields(request).get("output_format")
     if output in ("gif", "svg"):
-        yield problem("output_format", output, "png, webp, jpeg", f"{output} is not streamed")
+        yield problem("output_format", output, ("png", "webp", "jpeg"), f"{output} is not streamed")
 
 
 def check_inputs(request: ImageRequest, family: ModelFamily, inputs: InputInfos) -> list[Problem]:
@@ -304,6 +306,7 @@ def _check_inputs(
             len(inputs.images),
             f"at most {rule.max_count} image{'s' if rule.max_count > 1 else ''}",
             f"a limit of {family.name}",
+            shown=f"a list of {len(inputs.images)}",
         )
     for index, info in enumerate(inputs.images):
         name = "image" if len(inputs.images) == 1 else f"image[{index}]"
@@ -321,12 +324,13 @@ def _check_inputs(
         and inputs.mask is None
         and not first.has_alpha
     ):
-        yield problem(
-            "image",
-            "an opaque image",
-            "transparency of its own, or a mask",
-            "without a mask the transparent area of the image says where to edit: pass mask=, "
-            "or an image with an alpha channel",
+        opaque, needs = "an opaque image", "transparency of its own, or a mask"
+        yield Problem(
+            field="image",
+            value=opaque,
+            limit=needs,
+            message=f"image is {opaque}; it needs {needs}, whose transparent area says where to edit: "
+            "pass mask=, or an image with an alpha channel",
         )
 
 
@@ -334,8 +338,7 @@ def _check_image(
     name: str, info: ImageInfo, rule: ImageRule, family: ModelFamily
 ) -> Iterator[Problem]:
     if info.format not in rule.formats:
-        formats = ", ".join(rule.formats)
-        yield problem(name, info.format, formats, f"the formats of {family.name}; convert it")
+        yield problem(name, info.format, rule.formats, f"the formats of {family.name}; convert it")
     if info.size_bytes >= rule.below_bytes:
         yield _size_problem(name, info, rule.below_bytes)
     if rule.square and info.width != info.height:
@@ -343,7 +346,7 @@ def _check_image(
             name,
             f"{info.width}x{info.height}",
             "a square",
-            "crop or pad it to equal width and height",
+            "crop or pad it to equal width and height; imagesdk.prepare.square_png does",
         )
 
 
@@ -362,11 +365,12 @@ def _check_overlay(
             "resize it to the image",
         )
     if not info.has_alpha:
-        yield problem(
-            name,
-            "no alpha channel",
-            "an alpha channel",
-            f"{_WHY_ALPHA[name]}: save it with transparency (RGBA)",
+        has, needs = "no alpha channel", "transparency (RGBA)"
+        yield Problem(
+            field=name,
+            value=has,
+            limit=needs,
+            message=f"{name} has {has}; save it with {needs}: {_WHY_ALPHA[name]}",
         )
 
 
@@ -392,21 +396,36 @@ def _size_problem(name: str, info: ImageInfo, below_bytes: int) -> Problem:
         limit=below_bytes,
         message=(
             f"{name} has {info.size_bytes:,} bytes; it must be smaller than {below_bytes:,} bytes: "
-            "make it smaller or compress it better"
+            "make it smaller; imagesdk.prepare.resize has below_bytes="
         ),
     )
 
 
-def problem(field: str, value: object, limit: object, advice: str) -> Problem:
-    """Return the record of one broken rule, with its message."""
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = f"{shown[:77]}..."
+def problem(
+    field: str, value: object, limit: object, advice: str, *, shown: str | None = None
+) -> Problem:
+    """Return the record of one broken rule, with its message.
+
+    Args:
+        field: Name of the argument.
+        value: What was given.
+        limit: What it must be; a tuple holds the values to choose from.
+        advice: Why, or what to do.
+        shown: How the message calls the value; None shows its beginning.
+    """
+    if shown is None:
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = f"{shown[:77]}..."
+    allowed = limit
+    if isinstance(limit, tuple):
+        limit = ", ".join(limit)
+        allowed = f"one of {limit}" if ", " in limit else limit
     return Problem(
         field=field,
         value=value,
         limit=limit,
-        message=f"{field} is {shown}; it must be {limit} ({advice})",
+        message=f"{field} is {shown}; it must be {allowed} ({advice})",
     )
 
 

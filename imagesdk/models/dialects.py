@@ -105,13 +105,14 @@ def _check(
     offered = formats is None or (isinstance(wanted, str) and wanted in formats)
     if formats is not None and wanted is not None and not offered:
         advice = f"all that {profile.name} offers; image.save() and read() work with either"
-        yield problem("response_format", wanted, ", ".join(formats), advice)
+        yield problem("response_format", wanted, tuple(formats), advice)
     if request.size is not None and _size(request.size, profile) is None:
         yield problem("size", request.size, _sizes(profile), f"what {profile.name} takes")
     most = 1 if profile.images_field is None else profile.max_images
     if most is not None and input_images > most:
         limit = f"at most {most} image{'s' if most > 1 else ''}"
-        yield problem("image", input_images, limit, f"a limit of {profile.name}")
+        shown = f"a list of {input_images}"
+        yield problem("image", input_images, limit, f"a limit of {profile.name}", shown=shown)
 
 
 def _check_mask(

@@ -57,7 +57,7 @@ def problems(request: ImageRequest, inputs: InputInfos = NO_INPUTS) -> list[Prob
 
 
 def says(message: str, value: object, text: str) -> bool:
-    return text in message or (isinstance(value, int) and f"{value:,}" in message)
+    return text in message or (f"{value:,}" if isinstance(value, int) else str(value)) in message
 
 
 def fields(request: ImageRequest, inputs: InputInfos = NO_INPUTS) -> list[str]:
@@ -214,6 +214,7 @@ def test_named_sizes(model: str | None, names: tuple[str, ...]) -> None:
         for size in (*others, *NO_SIZES, "1040x1040"):
             (problem,) = problems(GenerateRequest("a fox", model=model, size=size))
             assert problem.limit == ", ".join(names)
+            assert f"; it must be one of {problem.limit} (" in problem.message
 
 
 @pytest.mark.parametrize("model", FREE_SIZES)
@@ -565,7 +566,7 @@ def test_how_many_images() -> None:
     assert (problem.field, problem.value) == ("image", 17)
     assert "at most 16 images" in problem.message
     (problem,) = problems(EditRequest(PNG, "a fox"), InputInfos(images=(picture(),) * 2))
-    assert "at most 1 image (" in problem.message
+    assert problem.message.startswith("image is a list of 2; it must be at most 1 image (")
     assert edit(GPT_1, picture(), picture(kind="gif"), picture()) == ["image[1]"]
     assert problem.is_about_an_image
 
@@ -610,7 +611,10 @@ def test_mask_messages_say_what_to_do() -> None:
     inputs = InputInfos(images=(picture(),), mask=picture(64, 64, alpha=False))
     size, alpha = problems(EditRequest(PNG, "a fox"), inputs)
     assert "'64x64'; it must be 512x512" in size.message
-    assert "its fully transparent area says where to edit" in alpha.message
+    assert alpha.message == (
+        "mask has no alpha channel; save it with transparency (RGBA): its fully transparent area says "
+        "where to edit"
+    )
     inputs = InputInfos(images=(picture(),), markup=picture(alpha=False))
     (alpha,) = problems(EditRequest(PNG, "a fox", model=GPT_25), inputs)
     assert "where nothing is drawn it is transparent" in alpha.message
@@ -621,7 +625,10 @@ def test_something_has_to_say_where_to_edit() -> None:
     opaque = InputInfos(images=(picture(alpha=False),))
     (problem,) = problems(EditRequest(PNG, "a fox"), opaque)
     assert problem.field == "image"
-    assert "pass mask=" in problem.message
+    assert problem.message == (
+        "image is an opaque image; it needs transparency of its own, or a mask, whose transparent area "
+        "says where to edit: pass mask=, or an image with an alpha channel"
+    )
     assert edit(None, picture(alpha=False), mask=picture()) == []
     assert edit(None, picture(alpha=True)) == []
     assert edit(GPT_1, picture(alpha=False)) == []
