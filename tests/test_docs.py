@@ -36,10 +36,12 @@ def tool(name: str) -> ModuleType:
 
 
 def test_the_help_texts_are_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/cli.md is what ``python docs/_tools/cli.py`` would write now."""
+    """docs/cli.md is what ``python docs/_tools/cli.py`` would write now, and fits into 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     written = (DOCS / "cli.md").read_text("utf-8")
     said = tool("cli").page()
+    helps = re.findall(r"^```text\n(.*?)^```$", said, re.MULTILINE | re.DOTALL)
+    assert max(len(line) for text in helps for line in text.splitlines()) <= 80
     if sys.version_info >= (3, 13):  # its argparse says the same words in another layout
         written, said = (sorted(set(re.findall(r"[\w-]+", text))) for text in (written, said))
     assert written == said

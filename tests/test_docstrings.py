@@ -24,7 +24,6 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = (
     "imagesdk",
     "imagesdk.batch",
-    "imagesdk.batch.estimate",
     "imagesdk.emulator",
     "imagesdk.observability",
     "imagesdk.prepare",
@@ -93,7 +92,6 @@ EVERYTHING = dict(public())
 FUNCTIONS = {name: v for name, v in EVERYTHING.items() if isinstance(v, FunctionType)}
 # What is shown by another example: the other half of a pair, or a tool of the command line.
 SHOWN_ELSEWHERE = {f"imagesdk.batch.{name}" for name in ("cancel", "fetch", "status")} | {
-    "imagesdk.batch.estimate.add_up",
     "imagesdk.batch.stop_on_signals",
 }
 SHOWN = sorted(

@@ -17,7 +17,6 @@ __all__ = ("DocstringsAsMarkdown", "public_names")
 MODULES = (
     "imagesdk",
     "imagesdk.batch",
-    "imagesdk.batch.estimate",
     "imagesdk.emulator",
     "imagesdk.events",
     "imagesdk.observability",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own costs 10 ms; type checkers know the name
 if TYPE_CHECKING:
+    from imagesdk.batch._estimate import Estimate, estimate
     from imagesdk.batch._ray import RayEngine
     from imagesdk.batch.engine import Engine
     from imagesdk.batch.launch import run, stop_on_signals
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BatchState",
     "Engine",
+    "Estimate",
     "Fetched",
     "PriceTable",
     "RayEngine",
@@ -40,6 +42,7 @@ __all__ = (
     "Summary",
     "WorkerSpec",
     "cancel",
+    "estimate",
     "fetch",
     "read_prices",
     "run",
@@ -50,6 +53,7 @@ __all__ = (
 
 _HOMES = {
     "Engine": "batch.engine",
+    "Estimate": "batch._estimate",
     "PriceTable": "batch.prices",
     "RayEngine": "batch._ray",
     "Record": "batch.records",
@@ -57,6 +61,7 @@ _HOMES = {
     "Stop": "batch.limits",
     "Summary": "batch.runner",
     "WorkerSpec": "batch.worker",
+    "estimate": "batch._estimate",
     "read_prices": "batch.prices",
     "run": "batch.launch",
     "stop_on_signals": "batch.launch",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import attrs
 
+from imagesdk.batch._estimate import Estimate, add_up
 from imagesdk.batch.destination import Destination, destination_of
-from imagesdk.batch.estimate import Estimate, add_up
 from imagesdk.batch.files import is_there, missing_folders
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.launch import rules_with_prices

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from imagesdk.batch import Estimate
 from imagesdk.batch.ledger import State
 from imagesdk.batch.overview import Overview
 from imagesdk.batch.plan import Plan
@@ -13,7 +14,7 @@ from imagesdk.batch.records import Status
 from imagesdk.cli.batch_view import duration
 from imagesdk.cli.render import counted, shortened
 
-__all__ = ("told_next", "told_overview", "told_plan")
+__all__ = ("told_estimate", "told_next", "told_overview", "told_plan")
 
 _NAMES: dict[State, str] = {
     "done": "done",
@@ -49,17 +50,13 @@ def told_plan(plan: Plan, limit: float | None) -> str:
             )
             for state, count in plan.before.items()
         ),
-        ("to do", _asked(to_do.requests, to_do.images) + _calls(plan)),
+        ("to do", _calls(to_do)),
         (
             plan.in_doubt and "in doubt",
             f"{plan.in_doubt:,} of them may have been billed; what is in doubt is sent again (--in-doubt skip leaves it)",
         ),
         (plan.upload_bytes and "upload", _bytes(plan.upload_bytes)),
-        (to_do.requests and "time", _time(to_do.wait, limit)),
-        (
-            to_do.cost and "cost",
-            " to ".join(f"{amount:,.2f}" for amount in sorted({*(to_do.cost or ())})),
-        ),
+        *_foreseen(to_do, limit),
     ]
     return _columns((name, text) for name, text in lines if name)
 
@@ -68,9 +65,27 @@ def _asked(requests: int, images: int) -> str:
     return f"{counted(requests, 'request')} for {counted(images, 'image')}"
 
 
-def _calls(plan: Plan) -> str:
-    calls = plan.to_do.calls
-    return f", in {counted(calls, 'call')}" if calls != plan.to_do.requests else ""
+def told_estimate(found: Estimate, limit: float | None) -> str:
+    """Return what a dry run of one call says.
+
+    Args:
+        found: What it takes.
+        limit: Images a minute, None for no limit.
+    """
+    return _columns([("to do", _calls(found)), *_foreseen(found, limit)])
+
+
+def _calls(found: Estimate) -> str:
+    more = f", in {counted(found.calls, 'call')}" if found.calls != found.requests else ""
+    return _asked(found.requests, found.images) + more
+
+
+def _foreseen(found: Estimate, limit: float | None) -> Iterator[tuple[str, str]]:
+    """Yield what requests wait and cost, as far as that is known."""
+    if found.requests:
+        yield "time", _time(found.wait, limit)
+    if found.cost is not None:
+        yield "cost", " to ".join(f"{amount:,.2f}" for amount in sorted({*found.cost}))
 
 
 def _time(wait: float, limit: float | None) -> str:

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import attrs
+
+from imagesdk.batch import estimate
 from imagesdk.cli import EXIT_CODES, report_error
+from imagesdk.cli.batch_said import told_estimate
 from imagesdk.cli.sessions import open_session
 from imagesdk.client.results import Image, ImagesResponse
-from imagesdk.client.session import ImageSession
+from imagesdk.client.session import ImageSession, rules_of
 from imagesdk.client.streaming import CompletedImage, PartialImage
 from imagesdk.errors import ConfigurationError, PartialResultError
+from imagesdk.models.requests import EditRequest, GenerateRequest, ImageRequest, VariationRequest
 from imagesdk.sinks import Folder
 
 __all__ = ("run",)
+
+_METHODS: Mapping[str, Callable[..., Awaitable[ImagesResponse]]] = {
+    "generate": ImageSession.generate,
+    "edit": ImageSession.edit,
+    "variation": ImageSession.create_variation,
+}
+_REQUESTS: Mapping[str, Callable[..., ImageRequest]] = {
+    "generate": GenerateRequest,
+    "edit": EditRequest,
+    "variation": VariationRequest,
+}
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -27,12 +44,19 @@ async def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--name is {arguments.name!r}; it must be a file name without a path"
         )
+    if arguments.prices is not None and not arguments.dry_run:
+        raise ConfigurationError("--prices needs --dry-run")
     if arguments.command != "variation" and _wants_stream(arguments):
         async with open_session(arguments) as session:
             return await _stream(session, arguments)
+    given, fields = _given(arguments)
+    if arguments.dry_run:
+        return await _foresee(_REQUESTS[arguments.command](*given, **fields), arguments)
     async with open_session(arguments) as session:
         try:
-            result = await _call(session, arguments)
+            result = await _METHODS[arguments.command](
+                session, *given, save_to=_folder(arguments), **fields
+            )
         except PartialResultError as error:
             code = report_error(error, "some_failed")
             result = error.result
@@ -60,21 +84,35 @@ def _fields(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     if arguments.command != "variation":
         names += ("quality", "background", "output_format", "output_compression")
     fields = {name: getattr(arguments, name) for name in names}
-    fields["save_to"] = Folder(arguments.out, name=arguments.name)
     return fields | {"extra_body": _extra(arguments.extra)}
 
 
-async def _call(session: ImageSession, arguments: argparse.Namespace) -> ImagesResponse:
+def _folder(arguments: argparse.Namespace) -> Folder:
+    return Folder(arguments.out, name=arguments.name)
+
+
+def _given(arguments: argparse.Namespace) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call, or of its request: those with a place, and those with a name."""
     fields = _fields(arguments, "n", "response_format")
     match arguments.command:
         case "generate":
             fields |= {"style": arguments.style, "moderation": arguments.moderation}
-            return await session.generate(arguments.prompt, **fields)
+            return (arguments.prompt,), fields
         case "edit":
             fields |= {"mask": arguments.mask, "input_fidelity": arguments.input_fidelity}
-            return await session.edit(_images(arguments), arguments.prompt, **fields)
+            return (_images(arguments), arguments.prompt), fields
         case _:
-            return await session.create_variation(arguments.image, **fields)
+            return (arguments.image,), fields
+
+
+async def _foresee(request: ImageRequest, arguments: argparse.Namespace) -> int:
+    """Check a request, and say what it costs and how long it waits; send nothing."""
+    async with open_session(arguments) as session:
+        await asyncio.to_thread(rules_of(session), request)
+        found = await estimate(session, request, prices=arguments.prices)
+        limit = session.snapshot(request.model).limit
+    print(json.dumps(attrs.asdict(found)) if arguments.json else told_estimate(found, limit))
+    return EXIT_CODES["done"]
 
 
 def _images(arguments: argparse.Namespace) -> str | list[str]:
@@ -92,6 +130,10 @@ def _wants_stream(arguments: argparse.Namespace) -> bool:
         if arguments.partial_images is not None:
             raise ConfigurationError("--partial-images needs --stream")
         return False
+    if arguments.dry_run:
+        raise ConfigurationError(
+            "--dry-run does not go with --stream: no price table says what images on the way cost"
+        )
     for name in ("n", "response_format", "style"):
         if getattr(arguments, name, None) is not None:
             option = f"-{name}" if name == "n" else f"--{name.replace('_', '-')}"
@@ -101,7 +143,7 @@ def _wants_stream(arguments: argparse.Namespace) -> bool:
 
 async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
     """Make one streamed call; save and show each image as it arrives."""
-    fields = _fields(arguments)
+    fields = _fields(arguments) | {"save_to": _folder(arguments)}
     wanted = arguments.partial_images
     fields["partial_images"] = 2 if wanted is None else wanted
     if arguments.command == "generate":

@@ -19,7 +19,8 @@ from imagesdk.cli.options import EXIT_CODES_TEXT, Commands, add_command, add_ses
 __all__ = ("build_parser", "main")
 
 _EPILOG = f"""\
-environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID, as the official SDK reads them
+environment: OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID, OPENAI_PROJECT_ID,
+             as the official SDK reads them
 {EXIT_CODES_TEXT}"""
 
 
@@ -76,6 +77,7 @@ def _add_generate(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--moderation", help="low or auto")
     _add_stream_options(parser)
     _add_output_options(parser)
+    _add_estimate_options(parser)
     add_session_options(parser)
 
 
@@ -90,6 +92,7 @@ def _add_edit(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--input-fidelity", help="high or low")
     _add_stream_options(parser)
     _add_output_options(parser)
+    _add_estimate_options(parser)
     add_session_options(parser)
 
 
@@ -98,6 +101,7 @@ def _add_variation(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("image", help="square PNG file smaller than 4 MiB")
     _add_basic_request_options(parser)
     _add_output_options(parser)
+    _add_estimate_options(parser)
     add_session_options(parser)
 
 
@@ -268,6 +272,19 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--json",
         action="store_true",
         help="print one JSON document on stdout; with --stream a line for each image",
+    )
+
+
+def _add_estimate_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("dry run")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the call, and say how long it waits for the limit and, with --prices, what it costs; "
+        "nothing is sent",
+    )
+    group.add_argument(
+        "--prices", metavar="FILE", help="price table, TOML or JSON: see docs/batch.md"
     )
 
 

@@ -16,9 +16,10 @@ __all__ = (
 )
 
 EXIT_CODES_TEXT = """\
-exit codes:  0 all done, 1 failed, 2 wrong usage or invalid input, 3 finished but some failed,
-             4 stopped by a budget, failures or a deadline, 5 the key or the account was refused,
-             130 interrupted
+exit codes:  0 all done, 1 failed, 2 wrong usage or invalid input,
+             3 finished but some failed,
+             4 stopped by a budget, failures or a deadline,
+             5 the key or the account was refused, 130 interrupted
 """
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

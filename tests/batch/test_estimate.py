@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagesdk.batch.estimate import Estimate, estimate
+from imagesdk.batch._estimate import Estimate, estimate
 from imagesdk.batch.jobs import read_jobs
 from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.client.session import ImageSession
@@ -25,7 +25,7 @@ PRICES = PriceTable(
 )
 
 
-def run(requests: Any, prices: PriceTable | None = None, **options: Any) -> Estimate:
+def run(requests: Any, prices: PriceTable | Path | str | None = None, **options: Any) -> Estimate:
     """Estimate in virtual time; fail if anything is sent."""
     options = {"base_url": "http://server/v1", "model": "gpt-image-2"} | options
 
@@ -112,6 +112,19 @@ def test_the_jobs_of_a_file() -> None:
     assert found.cost == pytest.approx((0.22, 0.82))
     with pytest.raises(BatchError, match="line 2"):
         run(read_jobs([lines[0], '{"n": 2}'], Path()))
+
+
+def test_the_path_of_a_file(tmp_path: Path) -> None:
+    """A path is a file of requests, whose lines are checked, and of prices; a text is a prompt."""
+    table, file = tmp_path / "prices.toml", tmp_path / "prompts.jsonl"
+    table.write_text("[[price]]\nimage = [0.01, 0.25]")
+    file.write_text('{"prompt": "a fox", "n": 2}\n{"prompt": "an otter"}')
+    found = run(file, table)
+    assert (found.requests, found.images, found.cost) == (2, 3, (0.03, 0.75))
+    assert run(str(file), str(table)).images == 1
+    file.write_text('{"prompt": "a fox", "size": "5x5"}')
+    with pytest.raises(BatchError, match=r"prompts.jsonl: line 1: size is '5x5'"):
+        run(file)
 
 
 def test_nothing_costs_nothing() -> None:

@@ -195,6 +195,57 @@ def test_json_is_one_document(out: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert document["attempts"] == 1
 
 
+@pytest.mark.parametrize(
+    ("call", "calls"),
+    [
+        (["generate", "a fox", "-n", "25"], ", in 3 calls"),
+        (["edit", str(EXAMPLES / "sunlit_lounge.png"), "a pool", "-n", "25"], ", in 3 calls"),
+        (["generate", "a fox", "-n", "25", "--images-per-minute", "5"], ", in 5 calls"),
+    ],
+)
+def test_a_dry_run_tells_cost_and_wait(
+    call: list[str],
+    calls: str,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The call is checked, and what it takes is told; nothing is sent, so that no key is needed."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[[price]]\nimage = [0.01, 0.25]")
+    options = ["--model", "gpt-image-2", "--out", str(out), "--dry-run", "--prices", str(prices)]
+    assert main([*call, *options]) == EXIT_CODES["done"]
+    said = capsys.readouterr().out
+    assert f"1 request for 25 images{calls}\n" in said
+    assert "0.25 to 6.25\n" in said
+    assert not out.exists()
+
+
+def test_a_dry_run_in_json(capsys: pytest.CaptureFixture[str], out: Path) -> None:
+    """The same as one document; without a table the cost is not known."""
+    call = ["variation", str(EXAMPLES / "otter.png"), "--emulator", "--dry-run", "--json"]
+    assert main([*call, "--out", str(out)]) == EXIT_CODES["done"]
+    expected = {"requests": 1, "images": 1, "calls": 1, "cost": None, "wait": 0.0}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "5x5", "--dry-run"], "size is '5x5'"),
+        (["--prices", "prices.toml"], "--prices needs --dry-run"),
+        (["--dry-run", "--stream"], "--dry-run does not go with --stream"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_call_would(
+    options: list[str], message: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What breaks a rule is told as it would be, and options that do not go together are."""
+    call = ["generate", "a fox", "--model", "gpt-image-2", "--out", str(out), *options]
+    assert main(call) == EXIT_CODES["usage"]
+    assert message in capsys.readouterr().err
+
+
 def test_edit_takes_an_image_and_a_mask(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An edit changes what is transparent in the mask and keeps the rest."""
     code = main(

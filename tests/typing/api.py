@@ -50,8 +50,8 @@ from imagesdk import (
     batch,
     size_for,
 )
+from imagesdk.batch import Estimate, estimate
 from imagesdk.batch.engine import Engine
-from imagesdk.batch.estimate import Estimate, estimate
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.limits import Stop
 from imagesdk.batch.prices import Price, PriceTable, read_prices
@@ -459,7 +459,8 @@ async def estimates(images: ImageSession) -> None:
     found = await estimate(images, "a fox", prices=prices)
     assert_type(found, Estimate)
     assert_type(found.cost, tuple[float, float] | None)
-    await estimate(images, [GenerateRequest("a"), VariationRequest(PNG)])
+    await estimate(images, [GenerateRequest("a"), VariationRequest(PNG)], prices="prices.toml")
+    await estimate(images, Path("jobs.jsonl"))
     with Path("jobs.jsonl").open("rb") as file:  # noqa: ASYNC230
         await estimate(images, read_jobs(file, Path()), prices=read_prices("prices.toml"))
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Iterable
 
 import attrs
 
 from imagesdk.batch.jobs import Job, images_asked
-from imagesdk.batch.prices import PriceTable
+from imagesdk.batch.launch import rules_with_prices
+from imagesdk.batch.prices import PriceTable, read_prices
+from imagesdk.batch.source import open_source
 from imagesdk.client.session import ImageSession
 from imagesdk.errors import InvalidRequestError
 from imagesdk.models.profiles import family_of, limit_group
@@ -60,43 +63,54 @@ class _Total:
 
 async def estimate(
     session: ImageSession,
-    requests: str | ImageRequest | Iterable[str | ImageRequest | Job],
+    requests: str | ImageRequest | os.PathLike[str] | Iterable[str | ImageRequest | Job],
     *,
-    prices: PriceTable | None = None,
+    prices: PriceTable | str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Say what requests will cost and how long they will wait; nothing is sent.
 
     Args:
         session: What they would be sent with: its model, its server's limits, its queue as it is now.
-        requests: One prompt or request, or any number of them, or the jobs of a file, as
-            `imagesdk.batch.jobs.read_jobs` reads them. They are iterated in a thread, once.
-        prices: What images cost, as `imagesdk.batch.prices.read_prices` reads it; None leaves the cost out.
+        requests: One prompt or request; or any number of them, which are iterated in a thread, once; or the
+            path of a batch file as a ``pathlib.Path`` (a text would be a prompt), whose lines are checked.
+        prices: What images cost: a table, or the path of one, see `imagesdk.batch.read_prices`; None leaves the
+            cost out.
 
     Returns:
         The estimate.
 
     Raises:
-        ConfigurationError: The table has no price for a request; or the session belongs to another
-            event loop, or is closed.
+        ConfigurationError: The table cannot be read, or has no price for a request; or the session belongs
+            to another event loop, or is closed.
         InvalidRequestError: Something is neither a prompt nor a request.
-        BatchError: A line of a file cannot be used.
+        BatchError: The file cannot be read, or a line of it cannot be used or breaks a rule.
 
     Example:
         >>> import asyncio
         >>> from imagesdk import GenerateRequest, ImageSession
-        >>> from imagesdk.batch.estimate import estimate
-        >>> from imagesdk.batch.prices import Price, PriceTable
-        >>> table = PriceTable(prices=(Price(model="gpt-image-2*", image=(0.01, 0.25)),))
+        >>> from imagesdk.batch import estimate
         >>> async def main():
         ...     session = ImageSession(api_key=key, base_url=url, model="gpt-image-2")
         ...     async with session as images:
-        ...         found = await estimate(images, GenerateRequest("a fox", n=100), prices=table)
-        ...         return found.calls, found.cost, round(found.wait / 60)
+        ...         found = await estimate(images, GenerateRequest("a fox", n=100))
+        ...         return found.images, found.calls, round(found.wait / 60)
         >>> asyncio.run(main())
-        (10, (1.0, 25.0), 1)
+        (100, 10, 1)
     """
-    given = [requests] if isinstance(requests, _ONE) else requests
-    return (await asyncio.to_thread(add_up, session, given, prices))()
+    return (await asyncio.to_thread(_read, session, requests, prices))()
+
+
+def _read(
+    session: ImageSession,
+    requests: str | ImageRequest | os.PathLike[str] | Iterable[str | ImageRequest | Job],
+    prices: PriceTable | str | os.PathLike[str] | None,
+) -> Callable[[], Estimate]:
+    """Open what is the path of a file, and add up."""
+    if isinstance(prices, str | os.PathLike):
+        prices = read_prices(prices)
+    if isinstance(requests, os.PathLike):
+        requests = open_source(requests, rules=rules_with_prices(session, prices))
+    return add_up(session, [requests] if isinstance(requests, _ONE) else requests, prices)
 
 
 _ONE = (str, GenerateRequest, EditRequest, VariationRequest)
