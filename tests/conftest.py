@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import coverage
 import pytest
@@ -79,15 +79,24 @@ def png() -> Callable[..., bytes]:
     return encode
 
 
+def missing(program: str) -> NoReturn:
+    """Skip a test that needs a program; where IMAGESDK_TEST_SERVERS is set, as in .ci/run, fail it."""
+    said = f"{program} is missing, and this test needs a real one: install it"
+    if "IMAGESDK_TEST_SERVERS" in os.environ:
+        pytest.fail(said)
+    pytest.skip(said)
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """The path of curl."""
+    return shutil.which("curl") or missing("curl")
+
+
 @pytest.fixture(scope="session")
 def redis_socket() -> Iterator[Path]:
     """Run a real redis-server and return its unix socket."""
-    program = shutil.which("redis-server")
-    if program is None:
-        missing = "redis-server is missing, and this test needs a real one: install it"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
+    program = shutil.which("redis-server") or missing("redis-server")
     with tempfile.TemporaryDirectory(prefix="redis") as folder:  # a short path: sockets need one
         path = Path(folder) / "redis.sock"
         options = ("--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", str(path))
@@ -107,11 +116,5 @@ def redis_socket() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    program = find_program()
-    if program is None:
-        missing = "chromium is missing, and this test needs a real one: install it"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with Browser(program) as running:
+    with Browser(find_program() or missing("chromium")) as running:
         yield running

@@ -256,9 +256,12 @@ def test_a_page_does_what_it_shows(
     stack: ExitStack,
     imagesdk_server: EmulatorServer,
     capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """Who does all that it says, from top to bottom, gets what it shows."""
     for block in BLOCKS[page]:
+        if "\n$ curl " in block.text:
+            request.getfixturevalue("curl")
         if block.is_a_file:
             Path(str(block.title)).write_text(block.text, "utf-8")
     reader = Reader(page, imagesdk_server, stack, capfd)
