@@ -23,7 +23,7 @@ import attrs
 from imagesdk.errors import InvalidRequestError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, SUFFIXES, probe, sniff
 
-__all__ = ("FileSink", "Folder", "StoredImage", "check_name", "save_as", "save_new")
+__all__ = ("FileSink", "Folder", "StoredImage", "check_folder", "check_name", "save_as", "save_new")
 
 Content: TypeAlias = bytes | Path
 """The bytes of an image, or the file that holds them."""
@@ -64,6 +64,27 @@ def check_name(name: str) -> None:
     )
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check that a folder is meant, and not the one file that `Image.save` takes.
+
+    Raises:
+        InvalidRequestError: It has the name of an image file, and is no folder.
+    """
+    if _names_an_image(Path(path)):
+        text = os.fspath(path)
+        raise InvalidRequestError(
+            f"folder is {text!r}, the name of an image file: name a folder, or save one image with "
+            f"result.data[0].save({text!r})",
+            field="folder",
+            value=text,
+            limit="a folder",
+        )
+
+
+def _names_an_image(path: Path) -> bool:
+    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.is_dir()
+
+
 class Folder:
     """A folder that images are saved into, each under the first name that is free.
 
@@ -95,7 +116,7 @@ class Folder:
             InvalidRequestError: They cannot.
         """
         try:
-            if not self.path.is_dir() and self.path.suffix.lower() in _IMAGE_SUFFIXES:
+            if _names_an_image(self.path):
                 raise NotADirectoryError("it has the name of an image file")
             self.path.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path, os.W_OK | os.X_OK):
@@ -390,6 +411,10 @@ def _temporary(folder: Path, content: Content) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield temporary
+    except OSError as error:
+        if error.filename is None:  # a write names no file
+            error.filename = os.fspath(folder)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

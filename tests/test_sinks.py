@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
 import stat
@@ -66,6 +67,18 @@ def test_save_as_replaces(tmp_path: Path, png: Png) -> None:
     """save_as replaces what is there."""
     (tmp_path / "cat.png").write_bytes(b"old")
     assert save_as(str(tmp_path / "cat.png"), png()).read_bytes() == png()
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says without a file's name is told with the folder's."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)  # the operating system, not our code
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        save_new(tmp_path, "cat", b"image")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("save", [save_as, save_new])

@@ -15,7 +15,7 @@ import pybase64
 from imagesdk.client.downloads import expiry
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
-from imagesdk.sinks import StoredImage, check_name, save_as, save_new
+from imagesdk.sinks import StoredImage, check_folder, check_name, save_as, save_new
 
 __all__ = ("Fetch", "Image", "ImagesResponse")
 
@@ -201,14 +201,14 @@ class ImagesResponse:
         a name that is taken is skipped, so that nothing is ever replaced.
 
         Args:
-            folder: Where to.
+            folder: Where to. One file of a name of your own: ``data[0].save(path)``.
             name: First part of the file names, without a path separator.
 
         Returns:
             The paths that were written, in the order of the images.
 
         Raises:
-            InvalidRequestError: *name* cannot be one.
+            InvalidRequestError: *name* cannot be one, or *folder* is the name of an image file.
             ExpiredURLError: A URL no longer works. The other images are saved all the same.
             OSError: A file cannot be written. The images stay readable.
 
@@ -224,6 +224,7 @@ class ImagesResponse:
             ['fox-1.png', 'fox-2.png']
         """
         check_name(name)
+        await asyncio.to_thread(check_folder, folder)
         # Download side by side, name in order.
         downloads = (image._source() for image in self.data)  # noqa: SLF001 - the two classes are one handle
         read = await asyncio.gather(*downloads, return_exceptions=True)

@@ -109,6 +109,19 @@ async def test_bad_names(name: str, tmp_path: Path) -> None:
         await ImagesResponse(created=None, data=()).save(tmp_path, name=name)
 
 
+async def test_save_all_into_one_file(tmp_path: Path, png: Png) -> None:
+    """A file name instead of a folder is refused with the call that takes one, unless it is a folder."""
+    response = ImagesResponse(created=1, data=(Image(content=png()),))
+    cat = tmp_path / "cat.png"
+    with pytest.raises(
+        InvalidRequestError, match=r"or save one image with result\.data\[0\]\.save"
+    ):
+        await response.save(cat)
+    assert not cat.exists()
+    cat.mkdir()
+    assert await response.save(cat) == [cat / "image-1.png"]
+
+
 async def test_save_fails(tmp_path: Path, png: Png) -> None:
     """When the file cannot be written the image stays readable."""
     (tmp_path / "file").write_bytes(b"")
