@@ -23,6 +23,7 @@ from imagesdk.limiters.unlimited import NoLimiter
 from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import ImageRequest
 from imagesdk.models.servers import profile_for_host, profile_named
+from imagesdk.retry import RetryPolicy
 from imagesdk.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = (
     "Setting",
     "check_extra_headers",
     "choose_limiter",
+    "choose_policy",
     "choose_profile",
     "choose_transport",
     "hide_key",
@@ -418,9 +420,14 @@ def choose_limiter(
     and follows what the server names in both directions.
 
     Raises:
-        ConfigurationError: Both were given, or the number is out of range.
+        ConfigurationError: Both were given, the number is out of range, or the limiter is none.
     """
     if limiter is not None:
+        if not callable(getattr(limiter, "ticket", None)):
+            raise ConfigurationError(
+                f"limiter is {limiter!r}; it must be an ImageLimiter or a RedisLimiter. A number of images "
+                "is passed as images_per_minute="
+            )
         if images_per_minute != "profile":
             raise ConfigurationError("pass limiter= or images_per_minute=, not both")
         return limiter
@@ -431,6 +438,21 @@ def choose_limiter(
     if images_per_minute is None:
         return NoLimiter()
     return ImageLimiter(images_per_minute)
+
+
+def choose_policy(retry: RetryPolicy | None) -> RetryPolicy:
+    """Return the retry policy that was given, or the default.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if retry is None:
+        return RetryPolicy()
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(
+            f"retry is {retry!r}; it must be a RetryPolicy, such as RetryPolicy(max_attempts=3)"
+        )
+    return retry
 
 
 def shared_limiter(
@@ -474,9 +496,12 @@ def seconds(name: str, value: float | None, *, zero: bool = False) -> float | No
     """Return *value* if it is a time that can be waited.
 
     Raises:
-        ConfigurationError: It is negative, or 0 where that makes no sense.
+        ConfigurationError: It is no number, negative, or 0 where that makes no sense.
     """
-    if value is not None and not (value > 0 or (zero and value == 0)):
+    if value is None:
+        return None
+    number = isinstance(value, int | float)
+    if not number or not (value > 0 or (zero and value == 0)):
         least = "0 or more" if zero else "above 0"
         raise ConfigurationError(f"{name} is {value!r}; it must be {least} seconds, or None")
     return value

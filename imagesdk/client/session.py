@@ -19,6 +19,7 @@ from imagesdk.client._stream_methods import StreamMethods
 from imagesdk.client.batches import BatchCalls
 from imagesdk.client.config import (
     choose_limiter,
+    choose_policy,
     choose_transport,
     hide_key,
     read_endpoint,
@@ -131,7 +132,7 @@ class ImageSession(ImageMethods, StreamMethods):
         self._pipeline = Pipeline(
             transport=choose_transport(transport, client_session),
             limiter=choose_limiter(limiter, images_per_minute, profile),
-            policy=retry or RetryPolicy(),
+            policy=choose_policy(retry),
             credentials=endpoint.credentials,
             secret=endpoint.secret,
             slots=None if max_concurrency is None else Slots(max_concurrency),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import warnings
 from collections.abc import Callable, Mapping, Set as AbstractSet
 from contextlib import aclosing
 from types import TracebackType
@@ -50,6 +51,9 @@ _KEEPALIVE = 4.0
 POST on a connection that has just died cannot be told from one that the server has taken."""
 _NewSocket: TypeAlias = Callable[[AddrInfoType], socket.socket]
 _SAID_CHARS = 300
+_UNCLOSED = (
+    "an ImageSession was not closed: use it in 'async with', or end with 'await images.aclose()'"
+)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30.0)
 
 
@@ -59,9 +63,16 @@ class AiohttpTransport:
     Args:
         client_session: A session to borrow: it is not closed, and its own settings for proxies, TLS
             and connections hold. None makes one at the first request and closes it in `aclose`.
+
+    Raises:
+        ConfigurationError: It is something else.
     """
 
     def __init__(self, client_session: aiohttp.ClientSession | None = None) -> None:
+        if not isinstance(client_session, aiohttp.ClientSession | None):
+            raise ConfigurationError(
+                f"client_session is a {type(client_session).__name__}; it must be an aiohttp.ClientSession"
+            )
         api_addresses: set[str] = set()
         self._own = _Connections(_noting(api_addresses), client_session)
         # Whoever lends a session decides where it connects to.
@@ -106,7 +117,14 @@ class _Connections:
             raise ConfigurationError("the session is closed; a closed session sends nothing")
         if self._session is None:
             self._session = _make_session(self._new_socket)
+            self._loop = asyncio.get_running_loop()
         return self._session
+
+    def __del__(self) -> None:
+        """Say what to do before aiohttp complains of a session of its own, as it does: twice."""
+        if self._owned and self._session is not None:
+            warnings.warn(_UNCLOSED, ResourceWarning, source=self, stacklevel=2)
+            self._loop.call_exception_handler({"message": _UNCLOSED})
 
     async def aclose(self) -> None:
         self._closed = True

@@ -210,6 +210,24 @@ def test_a_word_that_is_no_limit() -> None:
         choose_limiter(None, cast("Any", "fast"), profile_named("classic"))
 
 
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        (
+            {"retry": 3},
+            r"retry is 3; it must be a RetryPolicy, such as RetryPolicy\(max_attempts=3\)",
+        ),
+        ({"limiter": 50}, "limiter is 50; .* is passed as images_per_minute="),
+        ({"client_session": 5}, "client_session is a int; it must be an aiohttp.ClientSession"),
+        ({"timeout": "60"}, "timeout is '60'; it must be above 0 seconds"),
+    ],
+)
+def test_an_argument_of_the_wrong_type(argument: dict[str, Any], words: str) -> None:
+    """A session that could not make a single call is not made."""
+    with pytest.raises(ConfigurationError, match=words):
+        ImageSession(base_url="http://server/v1", **argument)
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_bad_seconds(value: float) -> None:
     """A timeout is above 0 seconds, or None."""

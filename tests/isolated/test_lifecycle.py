@@ -38,6 +38,11 @@ async def _start(*command: str, **environment: str) -> asyncio.subprocess.Proces
     )
 
 
+UNCLOSED = (
+    "an ImageSession was not closed: use it in 'async with', or end with 'await images.aclose()'"
+)
+
+
 async def _run(code: str) -> tuple[str, str]:
     """Run a program; return what it printed to both channels."""
     async with asyncio.timeout(20):
@@ -70,6 +75,7 @@ print("end")
     warnings = [line for line in error.splitlines() if "Warning: " in line]
     assert all("ResourceWarning: " in line for line in warnings), error
     assert 1 <= sum("Unclosed c" in line for line in warnings) <= 2, error  # session, connector
+    assert error.splitlines().count(UNCLOSED) == 1, error  # asyncio's logger: also without -W
     assert "Traceback" not in error
 
 
