@@ -34,7 +34,7 @@ from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe, sniff
 
 __all__ = ("ResolvedInput", "as_list", "by_reference", "resolve", "resolve_path")
 
-_PIECE_BYTES = 128 * 1024
+_PIECE_BYTES = 192 * 1024
 """An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
 _LONG_PATH = 1024
@@ -370,7 +370,7 @@ class StreamSource:
         hint: Not used: it is not empty.
         size_bytes: Number of bytes, as ``len()`` told it; what follows them is not read.
         file: What is read; it is not closed.
-        head: Its first bytes, read already.
+        head: Its first bytes, read already; empty once they are sent.
     """
 
     name: str
@@ -389,6 +389,7 @@ class StreamSource:
             raise _unusable(self.name, f"{self.label} can be read once, and was", hint)
         self._taken = True
         piece, sent = self.head, 0
+        self.head = b""  # or it stays in memory to the end
         while True:
             sent += len(piece)
             yield memoryview(piece)

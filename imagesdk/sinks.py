@@ -35,10 +35,12 @@ _DEVICES = frozenset(
 )
 _IMAGE_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg"})
 _DEFAULT_SUFFIX = ".bin"
-_DUE_BYTES = 256 * 1024
+_DUE_BYTES = 512 * 1024
 """What a `FileSink` keeps in memory before it wants to be flushed."""
-_BEGIN_BYTES = 1024 * 1024
+_BEGIN_BYTES = 4 * 1024 * 1024
 """What a `FileSink` writes before the kernel is to begin to put it on the disk."""
+_MAX_PIECES = 1024
+"""Most pieces of one write: IOV_MAX of Linux and macOS."""
 
 
 def check_name(name: str) -> None:
@@ -283,12 +285,11 @@ class FileSink:
         if self._file is None:
             self._temporary = _temporary_name(self._folder.path)
             self._file = self._temporary.open("x+b", buffering=0)
-        for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
-                written = self._file.write(rest)
-                self._on_disk += written
-                rest = rest[written:]
+        waiting = pieces
+        while waiting:
+            written = _write_some(self._file.fileno(), waiting[:_MAX_PIECES])
+            self._on_disk += written
+            waiting = _without(waiting, written)
         if self._on_disk - self._begun >= _BEGIN_BYTES:
             _begin_to_write(self._file.fileno(), self._begun, self._on_disk - self._begun)
             self._begun = self._on_disk
@@ -432,6 +433,22 @@ def _begin_to_write(descriptor: int, offset: int, size: int) -> None:
     if hasattr(os, "posix_fadvise"):  # macOS and Windows have none
         with suppress(OSError):  # only advice
             os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
+
+
+def _write_some(descriptor: int, pieces: Sequence[bytes]) -> int:
+    """Write *pieces*, all at once where that can be done; return how many bytes were taken."""
+    if hasattr(os, "writev"):
+        return os.writev(descriptor, pieces)
+    return os.write(descriptor, b"".join(pieces))  # Windows
+
+
+def _without(pieces: Sequence[bytes], size: int) -> Sequence[bytes]:
+    """Return *pieces* without their first *size* bytes."""
+    for index, piece in enumerate(pieces):
+        if size < len(piece):
+            return [piece[size:], *pieces[index + 1 :]]
+        size -= len(piece)
+    return ()
 
 
 def _read_at(descriptor: int, offset: int, size: int) -> bytes:

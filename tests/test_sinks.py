@@ -291,7 +291,7 @@ def test_a_large_file_is_put_on_the_disk_meanwhile(
         monkeypatch.delattr(os, "posix_fadvise")
     else:
         monkeypatch.setattr(os, "posix_fadvise", listen)
-    sink, pieces = FileSink(Folder(tmp_path)), [os.urandom(700_000) for _ in range(5)]
+    sink, pieces = FileSink(Folder(tmp_path)), [os.urandom(2_100_000) for _ in range(5)]
     for piece in pieces:
         sink.write(piece)
         sink.flush()
@@ -299,14 +299,37 @@ def test_a_large_file_is_put_on_the_disk_meanwhile(
     sink.publish()
     assert sink.stored is not None
     assert sink.stored.path.read_bytes() == b"".join(pieces)
-    wanted = [(0, 1_400_000), (1_400_000, 1_400_000)]
+    wanted = [(0, 4_200_000), (4_200_000, 4_200_000)]
     assert told == ([] if advice == "unknown" else wanted)
 
 
-def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
-    """Writing makes no file; a flush is due for a quarter MiB, the end, or what must go."""
+@pytest.mark.parametrize("takes", ["everything", "a little", "one piece"])
+def test_pieces_are_written_in_order_whatever_the_system_takes(
+    takes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many small pieces, writes that take a part of them, and a system without writev."""
+    if takes == "a little":
+        write = os.write
+        monkeypatch.setattr(
+            os, "writev", lambda file, pieces: write(file, b"".join(pieces)[:1000]), raising=False
+        )
+    elif takes == "one piece":
+        monkeypatch.delattr(os, "writev", raising=False)
+    pieces = [os.urandom(index % 7) for index in range(3000)]
     sink = FileSink(Folder(tmp_path))
-    sink.write(bytes(256 * 1024 - 1))
+    for piece in pieces:
+        sink.write(piece)
+    sink.finish()
+    sink.publish()
+    assert sink.stored is not None
+    assert sink.stored.path.read_bytes() == b"".join(pieces)
+    assert sink.stored.size_bytes == sum(map(len, pieces))
+
+
+def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
+    """Writing makes no file; a flush is due for half a MiB, the end, or what must go."""
+    sink = FileSink(Folder(tmp_path))
+    sink.write(bytes(512 * 1024 - 1))
     assert not is_due(sink)
     sink.write(b"x")
     assert is_due(sink)
@@ -315,7 +338,7 @@ def test_a_sink_says_when_it_is_due(tmp_path: Path) -> None:
     assert not is_due(sink)
     (part,) = names(tmp_path)
     assert part.endswith(".part")
-    assert (tmp_path / part).stat().st_size == sink.size_bytes == 256 * 1024
+    assert (tmp_path / part).stat().st_size == sink.size_bytes == 512 * 1024
     sink.finish()
     assert is_due(sink)
     sink.flush()

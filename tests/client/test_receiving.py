@@ -32,7 +32,7 @@ from imagesdk.testing import ScriptedAnswer, ScriptedTransport
 from imagesdk.transport.base import Credentials, Progress, Reply
 
 SMALL = (b"\x89PNG\r\n\x1a\n first", b"\xff\xd8\xff second")
-LARGE = (b"\x89PNG\r\n\x1a\n" + os.urandom(500_000), b"\xff\xd8\xff" + os.urandom(500_000))
+LARGE = (b"\x89PNG\r\n\x1a\n" + os.urandom(1_000_000), b"\xff\xd8\xff" + os.urandom(1_000_000))
 ONCE = RetryPolicy(1, ambiguous="never")
 
 
@@ -116,7 +116,7 @@ async def test_answers_in_any_pieces(
 
 async def test_files_grow_while_the_answer_arrives(tmp_path: Path) -> None:
     """Bytes are on the disk before the answer has ended, under a name that nobody looks at."""
-    transport = Slow(body_of(*LARGE)[:1_200_000])
+    transport = Slow(body_of(*LARGE)[:2_400_000])
     async with session(transport) as client:
         task = asyncio.create_task(client.generate("a fox", n=2, save_to=tmp_path))
         await transport.at_the_end.wait()
@@ -232,7 +232,7 @@ async def test_large_answers_truncated(broken: bool, tmp_path: Path) -> None:  #
     """The same for images of which a part was on the disk when it ended."""
     body = body_of(*LARGE)
     kept = []
-    for end in range(0, len(body) - 2, 33_331):
+    for end in range(0, len(body) - 2, 66_661):
         answer = ScriptedAnswer(body, break_after=end) if broken else ScriptedAnswer(body[:end])
         error = await outcome_of(answer, tmp_path)
         kept.append(await asyncio.to_thread(check_truncated, error, LARGE, tmp_path))
@@ -256,7 +256,7 @@ async def test_a_broken_image_leaves_no_file(tmp_path: Path) -> None:
 async def test_a_broken_connection_is_tried_again(tmp_path: Path) -> None:
     """When nothing was complete the call is sent again, and only its second answer is there."""
     body = body_of(*LARGE)
-    script = [ScriptedAnswer(body, break_after=600_000), ScriptedAnswer(body)]
+    script = [ScriptedAnswer(body, break_after=1_200_000), ScriptedAnswer(body)]
     async with session(ScriptedTransport(script), retry=RetryPolicy(backoff=0)) as client:
         result = await client.generate("a fox", n=2, save_to=tmp_path)
     assert [attempt.outcome for attempt in result.attempts] == ["ambiguous", "ok"]
@@ -266,7 +266,7 @@ async def test_a_broken_connection_is_tried_again(tmp_path: Path) -> None:
 async def test_an_attempt_that_takes_too_long_leaves_no_file(tmp_path: Path) -> None:
     """attempt_timeout ends an answer that stands still, and removes what it had brought."""
     policy = RetryPolicy(1, attempt_timeout=0.05)
-    async with session(Slow(body_of(*LARGE)[:600_000]), retry=policy) as client:
+    async with session(Slow(body_of(*LARGE)[:1_200_000]), retry=policy) as client:
         with pytest.raises(ImageSDKError, match="no answer within attempt_timeout"):
             await client.generate("a fox", n=2, save_to=tmp_path)
     assert await asyncio.to_thread(files_in, tmp_path) == {}
@@ -279,7 +279,7 @@ async def test_images_that_are_complete_outlive_a_timeout(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     """When the time is up in the middle of an answer, the images that are complete are kept."""
-    async with session(Slow(body_of(*LARGE)[:900_000]), **options) as client:
+    async with session(Slow(body_of(*LARGE)[:1_800_000]), **options) as client:
         with pytest.raises(PartialResultError, match="did not arrive in time") as caught:
             await client.generate("a fox", n=2, save_to=tmp_path)
     assert caught.value.may_be_billed
@@ -288,7 +288,7 @@ async def test_images_that_are_complete_outlive_a_timeout(
 
 async def test_images_that_are_complete_outlive_the_session(tmp_path: Path) -> None:
     """Closing the session in the middle of an answer keeps the images that are complete."""
-    transport = Slow(body_of(*LARGE)[:900_000])
+    transport = Slow(body_of(*LARGE)[:1_800_000])
     client = session(transport)
     task = asyncio.create_task(client.generate("a fox", n=2, save_to=tmp_path))
     await transport.at_the_end.wait()
@@ -330,7 +330,7 @@ def test_the_end_of_the_loop_leaves_no_file(tmp_path: Path) -> None:
     """A program that ends in the middle of an answer leaves no temporary file."""
 
     async def main() -> None:
-        transport = Slow(body_of(*LARGE)[:900_000])
+        transport = Slow(body_of(*LARGE)[:1_800_000])
         client = session(transport)
         task = asyncio.create_task(client.generate("a fox", n=2, save_to=tmp_path))
         await transport.at_the_end.wait()
