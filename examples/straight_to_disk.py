@@ -2,14 +2,14 @@
 
 import asyncio
 
-from imagesdk import ImageSession, PartialResultError
+from imagesdk import ImageSession, ImagesResponse, PartialResultError
 
 
 async def main() -> None:
     """Ask for several pictures with save_to=, and say where they are."""
     async with ImageSession() as images:
         try:
-            result = await images.generate("a harbour at dawn", n=3, save_to="out")
+            result: ImagesResponse = await images.generate("a harbour at dawn", n=3, save_to="out")
         except PartialResultError as error:  # the disk was full, or fewer images came
             print(error)
             result = error.result

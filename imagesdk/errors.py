@@ -39,9 +39,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+
+if TYPE_CHECKING:
+    from imagesdk.client.results import ImagesResponse
+    from imagesdk.client.streaming import PartialImage
 
 __all__ = (
     "APIError",
@@ -239,7 +243,7 @@ class StreamIncompleteError(ProtocolError):
         partial: The last `PartialImage` that arrived, None if there was none.
     """
 
-    partial: Any = attrs.field(default=None, kw_only=True, repr=False)
+    partial: PartialImage | None = attrs.field(default=None, kw_only=True, repr=False)
 
 
 @attrs.define(eq=False, slots=False, str=False, auto_exc=False)
@@ -323,7 +327,7 @@ class PartialResultError(ImageSDKError):
         requested: Number of images that were asked for.
     """
 
-    result: Any = attrs.field(default=None, kw_only=True, repr=False)
+    result: ImagesResponse = attrs.field(default=None, kw_only=True, repr=False)
     errors: tuple[ImageSDKError, ...] = attrs.field(default=(), kw_only=True)
     requested: int = attrs.field(default=0, kw_only=True)
 

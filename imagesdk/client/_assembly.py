@@ -370,7 +370,8 @@ def join(
         attempts: Of all parts.
         fetch: Downloads an image.
         keep_partial: Return fewer images than wanted, instead of raising.
-        unsaved: Why images that arrived are not where they should be.
+        unsaved: Why images that arrived are not where they should be. That is raised in any case: each image
+            that a call with a folder returns has a path.
 
     Raises:
         ImageSDKError: The first error, if no part succeeded.
@@ -394,7 +395,7 @@ def join(
         raise errors[0]
     result = _response(good, attempts, fetch)
     missing = len(result.data) < wanted
-    if keep_partial or not (missing or unsaved):
+    if not unsaved and (keep_partial or not missing):
         return result
     if missing:
         why = "; ".join(str(error) for error in errors) or "the server sent fewer, without a reason"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from imagesdk.client._assembly import CallOptions
 from imagesdk.client._runner import Runner
-from imagesdk.client.results import ImagesResponse
+from imagesdk.client.results import ImagesResponse, SaveTo
 from imagesdk.limiters.base import Priority
 from imagesdk.models.choices import (
     Background,
@@ -59,8 +58,8 @@ class ImageMethods:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
-        save_to: str | os.PathLike[str] | None = None,
-    ) -> ImagesResponse:
+        save_to: SaveTo = None,  # type: ignore[assignment]
+    ) -> ImagesResponse[SaveTo]:
         """Make images from a description.
 
         What is left at None is not sent, and the server's default applies. Which values are allowed
@@ -99,7 +98,9 @@ class ImageMethods:
                 did, or ``"return"`` them.
             save_to: A folder, made if need be: images are written there while they arrive, as
                 ``image-1.png``, ``image-2.png`` and so on; nothing is replaced. Those at URLs are
-                downloaded, for which *timeout* does not count. None keeps them in memory.
+                downloaded, for which *timeout* does not count. What cannot be saved is a
+                PartialResultError whatever *partial* says, so each image that is returned has a `path`,
+                and type checkers know it. None keeps them in memory.
 
         Returns:
             The images. URLs are good for about an hour: save them soon.
@@ -177,8 +178,8 @@ class ImageMethods:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
-        save_to: str | os.PathLike[str] | None = None,
-    ) -> ImagesResponse:
+        save_to: SaveTo = None,  # type: ignore[assignment]
+    ) -> ImagesResponse[SaveTo]:
         """Edit an image where a mask is transparent, or make a new one from several.
 
         Args:
@@ -281,8 +282,8 @@ class ImageMethods:
         max_wait: float | None = None,
         priority: Priority = "interactive",
         partial: Literal["raise", "return"] = "raise",
-        save_to: str | os.PathLike[str] | None = None,
-    ) -> ImagesResponse:
+        save_to: SaveTo = None,  # type: ignore[assignment]
+    ) -> ImagesResponse[SaveTo]:
         """Make variations of an image; only servers of the classic API have this.
 
         Args:

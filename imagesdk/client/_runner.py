@@ -119,7 +119,7 @@ class Runner:
             return ""
         return limit_group(model, self.profile)
 
-    async def run(self, request: ImageRequest, options: CallOptions) -> ImagesResponse:
+    async def run(self, request: ImageRequest, options: CallOptions) -> ImagesResponse[Any]:
         """Check, split, send and join one request.
 
         Raises:
@@ -195,7 +195,7 @@ class Runner:
         options: CallOptions,
         stream: StreamOptions,
         deliver: Deliver,
-    ) -> CompletedImage:
+    ) -> CompletedImage[Any]:
         """Check and send one request, and hand its partial images out as they arrive.
 
         Raises:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagesdk.client._assembly import CallOptions
 from imagesdk.client._runner import Runner
+from imagesdk.client.results import SaveTo
 from imagesdk.client.streaming import CompletedImage, Deliver, ImageStream
 from imagesdk.limiters.base import Priority
 from imagesdk.models.choices import (
@@ -30,7 +30,7 @@ class StreamMethods:
 
     _runner: Runner
     _defaults: CallOptions
-    _streams: set[ImageStream]
+    _streams: set[ImageStream[Any]]
 
     def stream_generate(
         self,
@@ -52,8 +52,8 @@ class StreamMethods:
         timeout: float | None = None,
         max_wait: float | None = None,
         priority: Priority = "interactive",
-        save_to: str | os.PathLike[str] | None = None,
-    ) -> ImageStream:
+        save_to: SaveTo = None,  # type: ignore[assignment]
+    ) -> ImageStream[SaveTo]:
         """Generate one image from a description, and hand out what there is of it on the way.
 
         Until the first event has arrived, the call is sent again where `generate` would be; from then on
@@ -142,8 +142,8 @@ class StreamMethods:
         timeout: float | None = None,
         max_wait: float | None = None,
         priority: Priority = "interactive",
-        save_to: str | os.PathLike[str] | None = None,
-    ) -> ImageStream:
+        save_to: SaveTo = None,  # type: ignore[assignment]
+    ) -> ImageStream[SaveTo]:
         """Edit an image, and hand out what there is of the new one on the way.
 
         Args:
@@ -214,10 +214,10 @@ class StreamMethods:
         request: GenerateRequest | EditRequest,
         options: CallOptions,
         partial_images: int | None,
-    ) -> ImageStream:
+    ) -> ImageStream[Any]:
         wanted = StreamOptions(partial_images=partial_images)
 
-        async def run(deliver: Deliver) -> CompletedImage:
+        async def run(deliver: Deliver) -> CompletedImage[Any]:
             self._streams.add(stream)  # not before: one that is never used is not kept
             return await self._runner.stream(request, options, wanted, deliver)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
 
-from imagesdk.client.results import ImagesResponse
+from imagesdk.client.results import ImagesResponse, SavedTo_co
 from imagesdk.errors import ConfigurationError, ImageSDKError
 
 __all__ = ("ImageMap", "Outcome")
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 @attrs.frozen(kw_only=True)
-class Outcome(Generic[R]):
+class Outcome(Generic[R, SavedTo_co]):
     """What became of one request of `ImageSession.map`: *response* or *error*.
 
     Attributes:
@@ -35,10 +35,13 @@ class Outcome(Generic[R]):
 
     index: int
     request: R
-    response: ImagesResponse | None = None
+    response: ImagesResponse[SavedTo_co] | None = None
     error: ImageSDKError | None = None
 
-    def unwrap(self) -> ImagesResponse:
+    if not TYPE_CHECKING:  # ``Outcome[str]`` is a type also where a TypeVar has no default
+        __class_getitem__ = classmethod(GenericAlias)
+
+    def unwrap(self) -> ImagesResponse[SavedTo_co]:
         """Return the response, or raise the error.
 
         Raises:
@@ -51,7 +54,7 @@ class Outcome(Generic[R]):
         return self.response
 
 
-class ImageMap(Generic[R]):
+class ImageMap(Generic[R, SavedTo_co]):
     """The outcomes of many requests: ``async with images.map(requests) as outcomes: async for …``.
 
     Leaving the block early cancels what is in flight and drops what was not taken yet, although it
@@ -59,14 +62,17 @@ class ImageMap(Generic[R]):
     its end; otherwise the session ends the rest when it is closed. One consumer at a time.
     """
 
+    if not TYPE_CHECKING:  # as above
+        __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(
         self,
-        run: Callable[[R], Awaitable[ImagesResponse]],
+        run: Callable[[R], Awaitable[ImagesResponse[SavedTo_co]]],
         requests: Iterable[R] | AsyncIterable[R],
         *,
         concurrency: int,
         ordered: bool,
-        forget: Callable[[ImageMap[R]], None] = lambda _: None,
+        forget: Callable[[ImageMap[R, Any]], None] = lambda _: None,
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency!r}; it must be 1 or more")
@@ -88,14 +94,14 @@ class ImageMap(Generic[R]):
         self._cut_short = False
         self._source_error: BaseException | None = None
         self._pull: asyncio.Task[None] | None = None
-        self._running: deque[asyncio.Task[Outcome[R]]] = deque()
-        self._finished: deque[asyncio.Task[Outcome[R]]] = deque()
+        self._running: deque[asyncio.Task[Outcome[R, SavedTo_co]]] = deque()
+        self._finished: deque[asyncio.Task[Outcome[R, SavedTo_co]]] = deque()
         self._news = asyncio.Event()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome[R]:
+    async def __anext__(self) -> Outcome[R, SavedTo_co]:
         while True:
             self._fill()
             if (task := self._ready()) is not None:
@@ -125,7 +131,7 @@ class ImageMap(Generic[R]):
 
     async def aclose(self) -> None:
         """Cancel what is in flight and wait until it has ended."""
-        tasks: list[asyncio.Task[Outcome[R]] | asyncio.Task[None]] = [*self._running]
+        tasks: list[asyncio.Task[Any]] = [*self._running]
         self._running.clear()  # a consumer that still waits gets none of them
         self._finished.clear()
         await self._stop(tasks)
@@ -140,7 +146,7 @@ class ImageMap(Generic[R]):
         if self._running:
             await asyncio.wait(self._running)
 
-    async def _stop(self, tasks: list[asyncio.Task[Outcome[R]] | asyncio.Task[None]]) -> None:
+    async def _stop(self, tasks: list[asyncio.Task[Any]]) -> None:
         self._exhausted = True
         if self._pull is not None:
             tasks.append(self._pull)
@@ -190,23 +196,23 @@ class ImageMap(Generic[R]):
         self._add(asyncio.create_task(self._one(self._index, request)))
         self._index += 1
 
-    def _add(self, task: asyncio.Task[Outcome[R]]) -> None:
+    def _add(self, task: asyncio.Task[Any]) -> None:
         self._running.append(task)
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[Outcome[R]]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         if not self._ordered and task in self._running:
             self._running.remove(task)
             self._finished.append(task)
         self._news.set()
 
-    def _ready(self) -> asyncio.Task[Outcome[R]] | None:
+    def _ready(self) -> asyncio.Task[Outcome[R, SavedTo_co]] | None:
         """Take the next outcome, None if there is none yet."""
         if self._ordered:
             return self._running.popleft() if self._running and self._running[0].done() else None
         return self._finished.popleft() if self._finished else None
 
-    async def _one(self, index: int, request: R) -> Outcome[R]:
+    async def _one(self, index: int, request: R) -> Outcome[R, SavedTo_co]:
         try:
             response = await self._run(request)
         except ImageSDKError as error:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, overload
 
 import attrs
 import pybase64
@@ -17,9 +17,36 @@ from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
 from imagesdk.sinks import StoredImage, check_folder, check_name, save_as, save_new
 
-__all__ = ("Fetch", "Image", "ImagesResponse")
+__all__ = ("Fetch", "Image", "ImagesResponse", "SaveTo", "SavedTo_co")
 
 Fetch: TypeAlias = Callable[[str, datetime | None], Awaitable[bytes]]
+
+# Whether a call was given a folder as ``save_to=`` is in the type of its result: then `Image.path` is a Path, else it
+# may be None. SaveTo takes one of two values, and so there are two types of results, of which the first is a subtype
+# of the second, that without brackets. Two signatures (overloads) would do the same, but of two mypy prints all
+# parameters twice for each mistake, and does not say which one is wrong.
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    _Folder: TypeAlias = str | os.PathLike[str]
+    SaveTo = TypeVar("SaveTo", _Folder, _Folder | None, default=_Folder | None)
+    SavedTo_co = TypeVar("SavedTo_co", bound=_Folder | None, default=_Folder | None, covariant=True)
+
+    class _PathOf:
+        """What `Image.path` is."""
+
+        @overload
+        def __get__(self, image: Image[_Folder], owner: object) -> Path: ...
+        @overload
+        def __get__(self, image: Image, owner: object) -> Path | None: ...
+        def __get__(self, image: Image, owner: object) -> Path | None: ...
+        def __set__(self, image: Image, path: Path) -> None: ...
+
+else:
+    from typing import TypeVar  # before Python 3.13 it takes no default, which no program needs
+
+    SaveTo = TypeVar("SaveTo")
+    SavedTo_co = TypeVar("SavedTo_co", covariant=True)
 
 
 def _without_query(url: str | None) -> str:
@@ -28,7 +55,7 @@ def _without_query(url: str | None) -> str:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Image:
+class Image(Generic[SavedTo_co]):
     """One image of an answer.
 
     Attributes:
@@ -41,7 +68,10 @@ class Image:
 
     url: str | None = attrs.field(default=None, repr=_without_query)
     revised_prompt: str | None = None
-    path: Path | None = None
+    if TYPE_CHECKING:
+        path: ClassVar[_PathOf] = _PathOf()
+    else:
+        path: Path | None = None
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _created: int | None = attrs.field(default=None, repr=False, alias="created")
     _expires_at: datetime | None = attrs.field(default=None, repr=False)
@@ -52,7 +82,7 @@ class Image:
 
     def __attrs_post_init__(self) -> None:
         if self._stored is not None:
-            self.path = self._stored.path
+            self._is_at(self._stored.path)
 
     @property
     def expires_at(self) -> datetime | None:
@@ -140,12 +170,14 @@ class Image:
             ExpiredURLError: The URL no longer works.
             OSError: The file cannot be written; the image stays readable.
         """
-        self.path = await asyncio.to_thread(save_as, path, await self._source())
-        return self.path
+        return self._is_at(await asyncio.to_thread(save_as, path, await self._source()))
 
     async def _save_new(self, folder: str | os.PathLike[str], name: str) -> Path:
-        self.path = await asyncio.to_thread(save_new, folder, name, await self._source())
-        return self.path
+        return self._is_at(await asyncio.to_thread(save_new, folder, name, await self._source()))
+
+    def _is_at(self, path: Path) -> Path:
+        self.path = path  # type: ignore[misc]  # mypy takes a descriptor for a variable of the class
+        return path
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the session behind: a copy in another process can not download."""
@@ -160,7 +192,7 @@ class Image:
 
 
 @attrs.define(eq=False, kw_only=True)
-class ImagesResponse:
+class ImagesResponse(Generic[SavedTo_co]):
     """The images of one call, in the server's order.
 
     Attributes:
@@ -178,7 +210,7 @@ class ImagesResponse:
     """
 
     created: int | None
-    data: tuple[Image, ...]
+    data: tuple[Image[SavedTo_co], ...]
     usage: Mapping[str, Any] | None = None
     background: str | None = None
     output_format: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import partial as partial_of
 from types import TracebackType
@@ -27,7 +26,7 @@ from imagesdk.client.config import (
 )
 from imagesdk.client.downloads import Downloader
 from imagesdk.client.fanout import ImageMap
-from imagesdk.client.results import ImagesResponse
+from imagesdk.client.results import ImagesResponse, SaveTo
 from imagesdk.client.streaming import ImageStream
 from imagesdk.errors import Attempt, ConfigurationError
 from imagesdk.events import Downloaded, Event
@@ -152,8 +151,8 @@ class ImageSession(ImageMethods, StreamMethods):
                 on_downloaded=self._on_downloaded,
             ),
         )
-        self._maps: set[ImageMap[Any]] = set()
-        self._streams: set[ImageStream] = set()
+        self._maps: set[ImageMap[Any, Any]] = set()
+        self._streams: set[ImageStream[Any]] = set()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session holds a key and connections: make one in each process")
@@ -237,10 +236,10 @@ class ImageSession(ImageMethods, StreamMethods):
         max_wait: float | None = None,
         priority: Priority = "batch",
         partial: Literal["raise", "return"] = "raise",
-        save_to: str | os.PathLike[str] | None = None,
+        save_to: SaveTo = None,  # type: ignore[assignment]
         before_send: Callable[[Q], Awaitable[object]] | None = None,
         after_attempt: Callable[[Q, Attempt], object] | None = None,
-    ) -> ImageMap[Q]:
+    ) -> ImageMap[Q, SaveTo]:
         """Run many requests, a bounded number at a time; errors are values.
 
         Memory is that of *concurrency* requests, however many there are: the next request is taken
@@ -281,7 +280,7 @@ class ImageSession(ImageMethods, StreamMethods):
         """
         options = self._defaults.but(timeout, max_wait, priority, partial, save_to)
 
-        async def run(item: Q) -> ImagesResponse:
+        async def run(item: Q) -> ImagesResponse[Any]:
             own = options
             if before_send is not None:
                 own = attrs.evolve(own, before_send=partial_of(before_send, item))
@@ -289,7 +288,7 @@ class ImageSession(ImageMethods, StreamMethods):
                 own = attrs.evolve(own, after_attempt=partial_of(after_attempt, item))
             return await self._runner.run(as_request(item), own)
 
-        fanout: ImageMap[Q] = ImageMap(
+        fanout: ImageMap[Q, SaveTo] = ImageMap(
             run, requests, concurrency=concurrency, ordered=ordered, forget=self._maps.discard
         )
         self._maps.add(fanout)

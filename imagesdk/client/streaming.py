@@ -7,11 +7,11 @@ import builtins
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Generic, Self, TypeAlias
 
 import attrs
 
-from imagesdk.client.results import Image, ImagesResponse
+from imagesdk.client.results import Image, ImagesResponse, SavedTo_co
 from imagesdk.errors import ConfigurationError
 
 __all__ = ("CompletedImage", "Deliver", "ImageStream", "PartialImage")
@@ -36,7 +36,7 @@ class PartialImage:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class CompletedImage:
+class CompletedImage(Generic[SavedTo_co]):
     """The last event of a stream.
 
     Attributes:
@@ -45,15 +45,15 @@ class CompletedImage:
         response: The same as `ImageSession.generate` would have returned it.
     """
 
-    image: Image
+    image: Image[SavedTo_co]
     usage: Mapping[str, Any] | None
-    response: ImagesResponse
+    response: ImagesResponse[SavedTo_co]
 
 
 Deliver: TypeAlias = Callable[[PartialImage], Awaitable[None]]
 
 
-class ImageStream:
+class ImageStream(Generic[SavedTo_co]):
     """The events of one stream: ``async with images.stream_generate(…) as events: async for …``.
 
     They are any number of `PartialImage`, also none, and then exactly one `CompletedImage`; or an
@@ -67,13 +67,13 @@ class ImageStream:
 
     def __init__(
         self,
-        run: Callable[[Deliver], Coroutine[Any, Any, CompletedImage]],
+        run: Callable[[Deliver], Coroutine[Any, Any, CompletedImage[SavedTo_co]]],
         *,
-        forget: Callable[[ImageStream], None] = lambda _: None,
+        forget: Callable[[ImageStream[Any]], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._forget = forget
-        self._task: asyncio.Task[CompletedImage] | None = None
+        self._task: asyncio.Task[CompletedImage[SavedTo_co]] | None = None
         self._ready: deque[PartialImage] = deque()
         self._closed = False
         self._ended = False
@@ -83,7 +83,7 @@ class ImageStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> PartialImage | CompletedImage:
+    async def __anext__(self) -> PartialImage | CompletedImage[SavedTo_co]:
         self._start()
         while self._task is not None:
             if self._ready:
@@ -141,7 +141,7 @@ class ImageStream:
         self._ready.append(event)
         self._news.set()
 
-    def _done(self, task: asyncio.Task[CompletedImage]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             task.exception()  # a consumer that has left does not ask for it
         self._news.set()

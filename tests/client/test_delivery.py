@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -56,7 +56,7 @@ async def test_numbers_follow_the_server_order(tmp_path: Path) -> None:
 
     async with session(answer) as images:
         result = await images.generate("a", n=3, model="dall-e-3", save_to=str(tmp_path))
-    names = [image.path.name for image in result.data if image.path]
+    names = [image.path.name for image in result.data]
     assert names == ["image-1.png", "image-3.png", "image-4.png"]
     assert [await image.read() for image in result.data] == [PNG + b"%d" % n for n in (1, 2, 3)]
     assert await asyncio.to_thread((tmp_path / "image-2.png").read_bytes) == b"mine"
@@ -96,8 +96,8 @@ async def test_a_download_is_repeated_from_its_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("partial", ["raise", "return"])
-async def test_a_download_that_fails(partial: Any, tmp_path: Path) -> None:
-    """A URL that brings nothing costs no other image, and stays in the result."""
+async def test_a_download_that_fails(partial: Literal["raise", "return"], tmp_path: Path) -> None:
+    """A URL that brings nothing costs no other image, and stays in the error's result, whatever *partial* is."""
 
     def answer(request: SentRequest) -> ScriptedAnswer:
         if request.method == "POST":
@@ -107,15 +107,12 @@ async def test_a_download_that_fails(partial: Any, tmp_path: Path) -> None:
         )
 
     async with session(answer) as images:
-        if partial == "return":
-            result = await images.generate("a", n=4, save_to=tmp_path, partial=partial)
-        else:
-            with pytest.raises(PartialResultError) as caught:
-                await images.generate("a", n=4, save_to=tmp_path)
-            result = caught.value.result
-            assert "all 4 images arrived, and are in .result. Not saved: " in str(caught.value)
-            assert isinstance(caught.value.errors[0], ExpiredURLError)
-            assert "has no bytes" in str(caught.value.errors[1])
+        with pytest.raises(PartialResultError) as caught:
+            await images.generate("a", n=4, save_to=tmp_path, partial=partial)
+    result = caught.value.result
+    assert "all 4 images arrived, and are in .result. Not saved: " in str(caught.value)
+    assert isinstance(caught.value.errors[0], ExpiredURLError)
+    assert "has no bytes" in str(caught.value.errors[1])
     assert sorted(await asyncio.to_thread(files_in, tmp_path)) == ["image-1.png", "image-2.png"]
     paths = [image.path and image.path.name for image in result.data]
     assert paths == ["image-1.png", None, None, "image-2.png"]
@@ -201,7 +198,7 @@ async def test_edits_variations_and_map(tmp_path: Path, png: Callable[..., bytes
         paths = [edited.data[0].path, varied.data[0].path]
         async with images.map(["a"] * 20, concurrency=8, save_to=tmp_path) as outcomes:
             paths += [outcome.unwrap().data[0].path async for outcome in outcomes]
-    names = {path.name for path in paths if path is not None}
+    names = {path.name for path in paths}
     assert names == {f"image-{number}.png" for number in range(1, 23)}
     assert set(await asyncio.to_thread(os.listdir, tmp_path)) == names
 

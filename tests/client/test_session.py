@@ -70,7 +70,7 @@ async def test_generate_parameters() -> None:
     async with images:
         await images.generate(
             "a fox",
-            **given,  # type: ignore[arg-type]
+            **given,  # type: ignore[arg-type, type-var]
             response_format="url",
             extra_body={"seed": 7},
             extra_headers={"X-Tenant": "t"},
@@ -94,7 +94,7 @@ async def test_edit_parameters(png: Png) -> None:
             "a fox",
             mask=png((4, 4)),
             markup=png((2, 2)),
-            **ALL,  # type: ignore[arg-type]
+            **ALL,  # type: ignore[arg-type, type-var]
             input_fidelity="high",
             svg={"reasoning": {"effort": "low"}},
             extra_body={"tags": ["a", "b"], "flag": True, "no": None},

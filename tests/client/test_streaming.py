@@ -305,6 +305,7 @@ def test_a_stream_that_ends_early(cut: int, clean: bool) -> None:  # noqa: FBT00
         assert len(transport.requests) == 1
         assert transport.open == 0
         assert widths(got) == ([8] if cut < len(FIRST + SECOND) else [8, 16])
+        assert error.partial is not None
         assert error.partial is got[-1]
         assert error.may_be_billed
         assert [a.outcome for a in error.attempts] == ["unusable"]

@@ -6,14 +6,15 @@ No cast and no ignore, but in the last part: there each line must be found, whic
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, BinaryIO, assert_type
+from typing import IO, Any, BinaryIO, Protocol, TypeAlias, assert_type
 
 import aiohttp
 import attrs
@@ -45,6 +46,7 @@ from imagesdk import (
     RateLimitTooLongError,
     RetryPolicy,
     ServerProfile,
+    StreamIncompleteError,
     TransportError,
     VariationRequest,
     batch,
@@ -76,6 +78,7 @@ from imagesdk.prepare import (
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest, virtual_time
 
 PNG = b"\x89PNG"
+Saved: TypeAlias = ImagesResponse[str | os.PathLike[str]]
 
 
 # Image inputs -------------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ async def every_parameter(images: ImageSession) -> None:
         partial="return",
         save_to="out",
     )
-    assert_type(result, ImagesResponse)
+    assert_type(result, Saved)
     await images.edit(PNG, "a", save_to=Path("out"))
     await images.create_variation(PNG, save_to=None)
 
@@ -194,7 +197,6 @@ async def results(images: ImageSession) -> None:
     assert_type(result.headers, Mapping[str, str])
     assert_type(result.attempts, tuple[Attempt, ...])
     assert_type(await result.save("out"), list[Path])
-    assert_type((await images.generate("a fox", save_to="out")).paths, tuple[Path, ...])
     assert_type(await result.save(Path("out"), name="fox"), list[Path])
     image = result.data[0]
     assert_type(image.url, str | None)
@@ -212,12 +214,95 @@ async def results(images: ImageSession) -> None:
     assert_type(both, tuple[ImagesResponse, ImagesResponse])
 
 
-# map ----------------------------------------------------------------------------------------------
+# On disk, or in memory ----------------------------------------------------------------------------
+
+
+async def saved(images: ImageSession, folder: Path, entry: os.DirEntry[str]) -> None:
+    """With ``save_to=`` each image has a path."""
+    for result in (
+        await images.generate("a", save_to="out"),
+        await images.edit(PNG, "a", save_to=folder),
+        await images.create_variation(PNG, save_to=entry),
+        await images.generate("a", save_to=folder, partial="return"),
+    ):
+        assert_type(result, Saved)
+        assert_type(result.data, tuple[Image[str | os.PathLike[str]], ...])
+        assert_type(result.data[0].path, Path)
+        assert_type(result.data[0].path.name, str)
+        assert_type(result.data[0].b64_json, str | None)
+        assert_type(await result.data[0].read(), bytes)
+        assert_type(await result.data[0].save("elsewhere"), Path)
+        assert_type(result.paths, tuple[Path, ...])
+    many = await asyncio.gather(*(images.generate("a", save_to=folder) for _ in range(3)))
+    assert_type(many, list[Saved])
+    first = asyncio.create_task(images.generate("a", save_to=folder))
+    assert_type((await first).data[0].path, Path)
+    call = functools.partial(images.generate, save_to=folder)
+    assert_type((await call("a")).data[0].path, Path)
+
+
+async def not_saved(images: ImageSession, perhaps: Path | None) -> None:
+    """Without it, and where that is not known, an image may have none."""
+    for result in (
+        await images.generate("a"),
+        await images.edit(PNG, "a", save_to=None),
+        await images.create_variation(PNG, save_to=perhaps),
+        await images.generate("a", save_to=perhaps, partial="return"),
+    ):
+        assert_type(result, ImagesResponse)
+        assert_type(result.data, tuple[Image, ...])
+        assert_type(result.data[0].path, Path | None)
+        if result.data[0].path is not None:
+            assert_type(result.data[0].path.name, str)
+
+
+async def either(images: ImageSession, folder: Path | None) -> list[ImagesResponse]:
+    """What is saved can stand wherever a result can; a variable that takes both needs its type."""
+
+    def show(result: ImagesResponse, image: Image, outcome: Outcome[str]) -> None:
+        print(result.paths, image.path, outcome.unwrap().paths)  # noqa: T201
+
+    saved = await images.generate("a", save_to="out")
+    async for one in images.map(["a"], save_to="out"):
+        show(saved, saved.data[0], one)
+    saved = await images.generate("a", save_to=Path("out"))
+    result = await images.generate("a")
+    if folder is not None:
+        result = await images.generate("a", save_to=folder)
+    try:
+        result = await images.generate("a", save_to="out")
+    except PartialResultError as error:
+        result = error.result
+    stream: ImageStream = images.stream_generate("a", save_to="out")
+    outcomes: ImageMap[str] = images.map(["a"], save_to="out")
+    await stream.aclose()
+    await outcomes.aclose()
+    return [saved, result, *await asyncio.gather(*[images.generate("a") for _ in range(3)])]
+
+
+class Generator(Protocol):
+    """The part of a session that an application needs, so that its tests can replace it."""
+
+    async def generate(self, prompt: str, *, n: int | None = None) -> ImagesResponse:
+        """Make images."""
+        ...
+
+
+async def as_a_part(images: ImageSession, options: dict[str, Any]) -> None:
+    """A session is what an application says it needs; options may come from anywhere."""
+    part: Generator = images
+    assert_type((await part.generate("a", n=2)).data, tuple[Image, ...])
+    call: Callable[[str], Awaitable[ImagesResponse]] = images.generate
+    assert_type(await call("a"), ImagesResponse)
+    assert_type(await images.generate("a", **options), ImagesResponse[Any])
+
+
+# Streams and map ----------------------------------------------------------------------------------
 
 
 async def streams(images: ImageSession) -> None:
     """Stream a generation and an edit; tell their events apart."""
-    async with images.stream_generate("a", partial_images=2, save_to="out") as events:
+    async with images.stream_generate("a", partial_images=2) as events:
         assert_type(events, ImageStream)
         async for event in events:
             assert_type(event, PartialImage | CompletedImage)
@@ -228,8 +313,21 @@ async def streams(images: ImageSession) -> None:
                 assert_type(event.response, ImagesResponse)
                 assert_type(event.usage, Mapping[str, Any] | None)
             assert_type(event.image, Image)
-    async for event in images.stream_edit(["a.png", PNG], "a", mask=PNG, save_to=Path("out")):
-        await event.image.save("a")
+            assert_type(event.image.path, Path | None)
+    async for last in images.stream_edit(["a.png", PNG], "a", mask=PNG, save_to=Path("out")):
+        await last.image.save("a")
+        if isinstance(last, CompletedImage):
+            assert_type(last, CompletedImage[str | os.PathLike[str]])
+            assert_type(last.image.path, Path)
+            assert_type(last.response, Saved)
+        else:
+            assert_type(last, PartialImage)
+            assert_type(last.image.path, Path | None)
+    try:
+        async with images.stream_generate("a", save_to="out") as saved:
+            assert_type(saved, ImageStream[str | os.PathLike[str]])
+    except StreamIncompleteError as error:
+        assert_type(error.partial, PartialImage | None)
     await images.stream_edit(PNG, "a", timeout=5, priority="batch").aclose()
 
 
@@ -247,8 +345,11 @@ async def many_prompts(images: ImageSession, names: dict[str, str]) -> None:
             assert_type(outcome.unwrap(), ImagesResponse)
     async for outcome in images.map(names.values(), concurrency=8, ordered=True):
         assert_type(names[outcome.request], str)
-    async for outcome in images.map((f"fox {number}" for number in range(3)), save_to=Path("out")):
-        assert_type(outcome.request, str)
+    async for saved in images.map((f"fox {number}" for number in range(3)), save_to=Path("out")):
+        assert_type(saved, Outcome[str, str | os.PathLike[str]])
+        assert_type(saved.request, str)
+        assert_type(saved.response, Saved | None)
+        assert_type(saved.unwrap().data[0].path, Path)
 
 
 async def many_requests(images: ImageSession) -> None:
@@ -318,8 +419,8 @@ async def errors(images: ImageSession) -> ImagesResponse | None:
         assert_type(error.headers, Mapping[str, str])
     except PartialResultError as error:
         assert_type(error.errors, tuple[ImageSDKError, ...])
-        result: ImagesResponse = error.result
-        return result
+        assert_type(error.result, ImagesResponse)
+        return error.result
     except RateLimitTooLongError as error:
         assert_type(error.wait, float)
         assert_type(error.max_wait, float)
