@@ -371,9 +371,11 @@ class BatchError(ImageSDKError):
 
     Attributes:
         line: Line of the input file, counted from 1; None where it is not about one line.
+        file: Name of that file; None where it is not about one line, or rows came from a program.
     """
 
     line: int | None = attrs.field(default=None, kw_only=True)
+    file: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.define(eq=False, slots=False, str=False, auto_exc=False)

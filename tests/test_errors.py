@@ -74,6 +74,7 @@ SAMPLES: dict[str, Any] = {
     "max_wait": 30.0,
     "position": 17,
     "line": 3,
+    "file": "jobs.jsonl",
 }
 
 

@@ -20,7 +20,7 @@ from imagesdk.batch.prices import PriceTable, read_prices
 from imagesdk.batch.records import Record
 from imagesdk.batch.rows import Format
 from imagesdk.batch.runner import InDoubt, Summary, run_jobs
-from imagesdk.batch.source import Source, open_source
+from imagesdk.batch.source import Source, naming, open_source
 from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession, rules_of
 from imagesdk.models.requests import ImageRequest
@@ -148,22 +148,23 @@ async def run(
             states.extend(("pending", "failed"))
             if in_doubt == "retry":
                 states.append("in_doubt")
-        return await run_jobs(
-            engine or Worker(opened, destination),
-            jobs,
-            destination,
-            concurrency=concurrency,
-            only=states,
-            allow_changed=allow_changed,
-            sample=sample,
-            limits=limits,
-            stop=stop,
-            on_begin=on_begin,
-            on_due=on_due,
-            on_start=on_start,
-            on_record=on_record,
-            on_stop=on_stop,
-        )
+        with naming(source):
+            return await run_jobs(
+                engine or Worker(opened, destination),
+                jobs,
+                destination,
+                concurrency=concurrency,
+                only=states,
+                allow_changed=allow_changed,
+                sample=sample,
+                limits=limits,
+                stop=stop,
+                on_begin=on_begin,
+                on_due=on_due,
+                on_start=on_start,
+                on_record=on_record,
+                on_stop=on_stop,
+            )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
 from imagesdk.batch.prices import PriceTable
 from imagesdk.batch.records import MANIFEST
 from imagesdk.batch.rows import Format
-from imagesdk.batch.source import Source, open_source
+from imagesdk.batch.source import Source, naming, open_source
 from imagesdk.client.session import ImageSession
 
 __all__ = ("Plan", "plan")
@@ -86,9 +86,10 @@ async def plan(
         return seen, add_up(session, seen.to_do(entries), prices)
 
     async with _folder_for(destination.folder) as folder, Ledger(folder) as ledger:
-        total, duplicates, (seen, estimated) = await ledger.rehearse(
-            jobs, look, allow_changed=allow_changed
-        )
+        with naming(source):
+            total, duplicates, (seen, estimated) = await ledger.rehearse(
+                jobs, look, allow_changed=allow_changed
+            )
     return Plan(
         total=total,
         duplicates=duplicates,

@@ -30,7 +30,7 @@ from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.prices import PriceTable, read_prices
 from imagesdk.batch.records import Record
 from imagesdk.batch.rows import Format
-from imagesdk.batch.source import Source, open_source
+from imagesdk.batch.source import Source, naming, open_source
 from imagesdk.batch.submissions import Submissions, read_submissions
 from imagesdk.batch.worker import Worker
 from imagesdk.client.batches import ServerBatch
@@ -152,8 +152,9 @@ async def submit(
             max_bytes=max_bytes,
         )
         try:
-            await ledger.load(open_source(source, kind))
-            await run.check()
+            with naming(source):
+                await ledger.load(open_source(source, kind))
+                await run.check()
         except ImageSDKError:
             await ledger.discard()
             raise

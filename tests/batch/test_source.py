@@ -78,7 +78,7 @@ def test_rules_are_kept_line_by_line(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines()), encoding="utf-8")
     with pytest.raises(BatchError, match=r"in\.jsonl: line 2: too many") as caught:
         list(open_source(path, rules=rules))
-    assert caught.value.line == 2
+    assert (caught.value.line, caught.value.file) == (2, str(path))
     assert caught.value.__notes__ == ["line 2: another rule"]
     with pytest.raises(BatchError, match=r"^line 2: too many"):
         list(open_source(lines(), rules=rules))

@@ -177,7 +177,13 @@ def test_batch_with_changed_parameters_is_exit_code_2(
     prompts(fox("a", user="me"))
     capsys.readouterr()
     assert main(arguments) == EXIT_CODES["usage"]
-    assert "line 1: 'a' was made with other parameters" in capsys.readouterr().err
+    assert f"{path}: line 1: 'a' was made with other parameters" in capsys.readouterr().err
+    assert main([*arguments, "--dry-run"]) == EXIT_CODES["usage"]
+    assert f"{path}: line 1: 'a' was made with other parameters" in capsys.readouterr().err
+    prompts(fox("b"), fox("b"))
+    assert main(arguments) == EXIT_CODES["usage"]
+    said = capsys.readouterr().err
+    assert said.startswith(f"imagesdk: {path}: line 2: custom_id 'b' stands in line 1, too")
 
 
 def test_batch_needs_a_concurrency_of_1(

@@ -77,8 +77,9 @@ def test_what_cannot_be_submitted_is_a_usage_error(
     prompts: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line that no batch can run is exit code 2, and a folder without batches is one, too."""
-    assert main(["batch", "submit", str(prompts(line("a", n=11))), "--out", str(tmp_path)]) == 2
-    assert "line 1: n is 11" in capsys.readouterr().err
+    path = prompts(line("a", n=11))
+    assert main(["batch", "submit", str(path), "--out", str(tmp_path)]) == 2
+    assert f"{path}: line 1: n is 11" in capsys.readouterr().err
     out = tmp_path / "out"
     assert main(["batch", "run", str(prompts(line("a"))), "--out", str(out)]) == 0
     for action in ("fetch", "cancel"):
