@@ -26,6 +26,15 @@ __all__ = ("ObjectStore",)
 
 _MARK = ".imagesdk"
 """Written before anything is paid for: a store that takes it takes images."""
+# https://docs.rs/object_store (read 2026-11-26), which obstore is made of
+_SETTINGS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_ENDPOINT_URL for a server other than Amazon's, "
+    "and AWS_ALLOW_HTTP=true if that has no TLS",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, the path of the key file of a service account",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_METADATA = re.compile("/latest/(api/token|meta-data)|/computeMetadata/|/metadata/identity")
+"""What a store asks its cloud's machine for where the settings hold no credentials."""
 _HEAD = 64 * 1024
 """Bytes of an object that are read to tell what it is."""
 
@@ -60,12 +69,16 @@ class ObjectStore:
         self.here: Path = self.folder
         self._obstore = obstore
         self._errors = (BaseError, OSError)
+        self._settings = _SETTINGS.get(urlsplit(url).scheme)
         try:
             more: dict[str, Any] = {"mkdir": True} if urlsplit(url).scheme == "file" else {}
             self._store = from_url(self.url, **more)
         except (GenericError, ValueError) as error:
+            needed = "It must be like s3://bucket/prefix"
+            if self._settings is not None:
+                needed = f"It needs {self._settings}"
             raise ConfigurationError(
-                f"{url!r} is no store: {_first_line(error)}. It must be like s3://bucket/prefix"
+                f"{url!r} is no store: {_first_line(error)}. {needed}"
             ) from error
         self._listed: tuple[frozenset[str], frozenset[str]] | None = None
 
@@ -74,8 +87,13 @@ class ObjectStore:
 
     async def prepare(self) -> None:
         """Write a small object."""
-        with self._said("cannot be written to"):
-            await self._obstore.put_async(self._store, _MARK, b"")
+        try:
+            with self._said("cannot be written to"):
+                await self._obstore.put_async(self._store, _MARK, b"")
+        except OSError as error:
+            if self._settings is not None:
+                error.add_note(f"see to these variables of the environment: {self._settings}")
+            raise
 
     async def keep(self, path: Path, entry: Entry, number: int) -> Mapping[str, Any]:
         """Upload an image, unless there is one; see `imagesdk.batch.destination.Destination`."""
@@ -179,4 +197,6 @@ def _slug(url: str) -> str:
 
 def _first_line(error: Exception) -> str:
     """Return what a store says, without the debugging lines that may hold what nobody shall see."""
+    if _METADATA.search(str(error)):
+        return "no credentials were found"
     return str(error).partition("\n")[0].strip()

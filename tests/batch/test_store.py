@@ -24,6 +24,7 @@ from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.store import ObjectStore
 from imagesdk.batch.worker import Worker
 from imagesdk.cli.main import main
+from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import ConfigurationError
 from imagesdk.testing import ScriptedTransport
 from tests.batch.conftest import image_answer, jobs_of, manifest_of, png, prompts, scripted
@@ -174,6 +175,23 @@ async def test_a_store_that_takes_nothing_ends_the_run_before_anything_is_sent(
     with pytest.raises(OSError, match=r"file://.*objects cannot be written to: [^\n]*$"):
         await play(store, prompts("a"))
     assert not await asyncio.to_thread(store.folder.exists)
+
+
+async def test_missing_credentials_are_told_with_the_names_of_what_is_missing(
+    server: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what was asked of the machine's cloud in their place, which says nothing to most."""
+    for name in ("AWS_ACCESS_KEY_ID", "AZURE_STORAGE_ACCOUNT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(
+        "AWS_METADATA_ENDPOINT", server.base_url.removesuffix("/v1")
+    )  # where there are none
+    store = ObjectStore("s3://bucket/x", tmp_path)
+    with pytest.raises(OSError, match=r"written to: no credentials were found\n") as caught:
+        await store.prepare()
+    assert "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION" in caught.value.__notes__[0]
+    with pytest.raises(ConfigurationError, match="It needs AZURE_STORAGE_ACCOUNT_NAME and"):
+        ObjectStore("az://container/x")
 
 
 async def test_a_store_that_fails_ends_the_run_and_keeps_the_image(
