@@ -10,6 +10,7 @@ the others are, without tracebacks.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import warnings
@@ -400,15 +401,28 @@ def _ours(  # noqa: C901, PLR0911 - a table
             return ConnectError(f"no connection to {where} in time: {said}")
         case aiohttp.ServerTimeoutError() | asyncio.TimeoutError():
             return RequestTimeoutError(f"no answer from {where} in time", phase=phase)
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return ConnectError(f"the TLS connection to {where} cannot be trusted or made: {said}")
+        case aiohttp.ClientConnectorCertificateError():
+            return ConnectError(
+                f"the TLS connection to {where} cannot be trusted: {said}. For an authority of your own "
+                "pass client_session= with a TLS context that knows it"
+            )
+        case aiohttp.ClientSSLError():
+            return ConnectError(
+                f"the TLS connection to {where} cannot be made: {said}. If the server speaks plain HTTP, "
+                "base_url begins with http://"
+            )
         case aiohttp.ClientConnectorError(os_error=_PrivateAddressError()):
             return ProtocolError(
                 f"the server named a URL that is not fetched: {where} is at a private address. Those "
                 "are fetched only if the API is at one, too, and never where clouds keep credentials"
             )
-        case aiohttp.ClientConnectorError():
-            return ConnectError(f"no connection to {where}: {said}")
+        case aiohttp.ClientConnectorError(os_error=os_error):
+            number = os_error.errno or 0  # negative: of getaddrinfo
+            why = os.strerror(number) if number > 0 else os_error.strerror
+            return ConnectError(
+                f"no connection to {where}: {why or said}. Is the server running, and the address "
+                "(base_url) right?"
+            )
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return InvalidRequestError(f"{where!r} is no URL that can be asked: {said}")
         case ValueError() if phase == "connect":

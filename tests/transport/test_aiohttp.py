@@ -240,7 +240,9 @@ def _free_port() -> int:
 async def test_refused() -> None:
     """A connection that is refused was not sent, and is tried again."""
     async with ImageSession(base_url=f"http://127.0.0.1:{_free_port()}/v1", retry=QUICK) as images:
-        with pytest.raises(ConnectError, match="no connection to http://127") as caught:
+        with pytest.raises(
+            ConnectError, match=r"no connection to http://127\S+: Conn.+ Is the"
+        ) as caught:
             await images.generate("a fox")
         assert images.snapshot().used == 0
     assert [a.outcome for a in caught.value.attempts] == ["not_sent"] * 3
@@ -453,6 +455,21 @@ async def test_self_signed(self_signed: ssl.SSLContext, key: str) -> None:
             await images.generate("a fox")
     assert server.requests == []
     assert caught.value.attempts[0].outcome == "not_sent"
+
+
+async def test_tls_to_a_server_without(key: str) -> None:
+    """Who writes https:// where http:// is spoken is told so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = "https://{}:{}/v1".format(*server.sockets[0].getsockname())
+        async with ImageSession(base_url=url, api_key=key, retry=QUICK) as images:
+            with pytest.raises(ConnectError, match="plain HTTP, base_url begins with http://"):
+                await images.generate("a fox")
 
 
 async def test_self_signed_images(self_signed: ssl.SSLContext) -> None:
