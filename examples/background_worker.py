@@ -1,8 +1,9 @@
 """Make pictures in a background worker, with taskiq: the web server answers at once, the worker pays once.
 
-``imagesdk serve --port 0 -- python examples/background_worker.py`` runs both in one process, with a queue in
-memory. With REDIS_URL set the queue is in Redis, and so is the limit, which all workers share:
-``taskiq worker background_worker:broker`` in as many terminals as you like, and then this program beside them.
+``imagesdk serve --port 0 -- python examples/background_worker.py`` runs both in one process, with a
+queue in memory. With REDIS_URL set the queue is in Redis, and so is the limit, which all workers share:
+``taskiq worker background_worker:broker`` in as many terminals as you like, and then this program beside
+them.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Run a batch on a Ray cluster: workers in actors, one limit for all, and a ledger that only the driver writes.
+"""Run a batch on a Ray cluster: workers in actors, one limit for all, a ledger that the driver writes.
 
 ``pip install 'imagesdk[ray]'``, and then, with a Ray that this program starts and ends::
 

@@ -1,4 +1,4 @@
-"""The more detailed the description, the more likely the result is what you want: two prompts, side by side."""
+"""The more detailed the description, the more likely the result is what you want: two prompts."""
 
 import asyncio
 from pathlib import Path

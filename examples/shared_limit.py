@@ -1,8 +1,9 @@
 """Share one limit between four processes, through Redis: together they send what one key may send.
 
-``imagesdk serve --port 0 --images-per-minute 60 -- python examples/shared_limit.py``, with a Redis at REDIS_URL
-(``redis://127.0.0.1:6379`` if that is not set). Without one it ends with an error, where a program in earnest would
-rather go on with a share of the limit, which is what ``on_store_error="local"``, the default, does.
+``imagesdk serve --port 0 --images-per-minute 60 -- python examples/shared_limit.py``, with a Redis at
+REDIS_URL (``redis://127.0.0.1:6379`` if that is not set). Without one it ends with an error, where a
+program in earnest would rather go on with a share of the limit, which is what ``on_store_error="local"``,
+the default, does.
 """
 
 import asyncio

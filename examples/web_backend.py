@@ -1,4 +1,4 @@
-"""Serve pictures from a FastAPI backend: one session for all requests, and a page on which a picture gets sharper.
+"""Serve pictures from a FastAPI backend: one session, and a page on which a picture gets sharper.
 
 ``pip install fastapi uvicorn``, ``imagesdk serve --port 0 -- python examples/web_backend.py``, then open
 http://127.0.0.1:8001.
@@ -79,9 +79,7 @@ async def stream_picture(request: Request, prompt: Prompt) -> StreamingResponse:
                     data = f"data:{image.mime_type};base64,{b64encode(await image.read()).decode()}"
                     name = "partial" if isinstance(event, PartialImage) else "completed"
                     yield f"event: {name}\ndata: {data}\n\n"
-        except (
-            ImageSDKError
-        ) as error:  # the head of the answer has been sent: it goes on as an event
+        except ImageSDKError as error:  # the head has been sent: it goes on as an event
             yield f"event: failed\ndata: {json.dumps(str(error))}\n\n"
 
     return StreamingResponse(body(), media_type="text/event-stream")

@@ -1,14 +1,15 @@
 """Read our docstrings as the pages of the reference need them.
 
 They are written for `help` and for doctest: a literal block begins with two colons, a section with one
-program is called Example, and a name stands in single backticks. Here the first two become
-Markdown, and the name of something public becomes a link to it.
+program is called Example, a name stands in single backticks, and a page is called by its file,
+docs/batch.md. Here the first two become Markdown, and the others links to what is meant.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 
 import griffe
 
@@ -23,6 +24,8 @@ MODULES = (
     "imagesdk.prepare",
     "imagesdk.testing",
 )
+_DOCS = Path(__file__).parents[1]
+_PAGE = re.compile(r"(`*)docs/(?P<name>[\w/-]+)\.md\1")
 _NAME = re.compile(
     r"(?<!`)`(?P<path>(?:imagesdk\.(?:[a-z_]+\.)*)?(?P<name>[A-Za-z_]+)(?:\.\w+)?)`(?!`)"
 )
@@ -51,7 +54,8 @@ class DocstringsAsMarkdown(griffe.Extension):
                 r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE
             )
             text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
-            obj.docstring.value = _NAME.sub(self._link, text)
+            text = _NAME.sub(self._link, text)
+            obj.docstring.value = _PAGE.sub(_page, text)
 
     def _link(self, found: re.Match[str]) -> str:
         home = self._public.get(found["name"])
@@ -59,3 +63,10 @@ class DocstringsAsMarkdown(griffe.Extension):
             return found[0]
         rest = found["path"].partition(found["name"])[2]
         return f"[{found[0]}][{home}{rest}]"
+
+
+def _page(found: re.Match[str]) -> str:
+    """Return a link to a page of the site; all docstrings are on pages of its reference."""
+    if not (_DOCS / f"{found['name']}.md").is_file():
+        raise ValueError(f"a docstring names {found[0]}, and there is no such page")
+    return f"[{found['name']}](../{found['name']}.html)"
