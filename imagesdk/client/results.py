@@ -14,6 +14,7 @@ import pybase64
 
 from imagesdk.client.downloads import expiry
 from imagesdk.errors import Attempt, ImageSDKError
+from imagesdk.models.requests import given_repr
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
 from imagesdk.sinks import StoredImage, check_folder, check_name, save_as, save_new
 
@@ -83,6 +84,11 @@ class Image(Generic[SavedTo_co]):
     def __attrs_post_init__(self) -> None:
         if self._stored is not None:
             self._is_at(self._stored.path)
+
+    def __repr__(self) -> str:
+        size = self._dimensions()
+        known = f"{self.mime_type or ''}{' {}x{}'.format(*size) if size else ''}"
+        return given_repr(self, known) if known else given_repr(self)
 
     @property
     def expires_at(self) -> datetime | None:
@@ -220,6 +226,9 @@ class ImagesResponse(Generic[SavedTo_co]):
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return given_repr(self)
 
     @property
     def paths(self) -> tuple[Path, ...]:

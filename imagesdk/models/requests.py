@@ -43,6 +43,7 @@ __all__ = (
     "VariationRequest",
     "body_fields",
     "file_fields",
+    "given_repr",
     "shape_of",
 )
 
@@ -137,6 +138,14 @@ class InputInfos:
     markup: ImageInfo | None = None
 
 
+def given_repr(record: attrs.AttrsInstance, *known: str) -> str:
+    """Return the repr of a record that has many fields, without those that are None; *known* stands first."""
+    fields = [a for a in attrs.fields(type(record)) if a.repr]
+    given = [(a, value) for a in fields if (value := getattr(record, a.name)) is not None]
+    shown = [f"{a.name}={a.repr(value) if callable(a.repr) else repr(value)}" for a, value in given]
+    return f"{type(record).__name__}({', '.join([*known, *shown])})"
+
+
 @attrs.frozen
 class GenerateRequest:
     """Text to image: ``POST /images/generations``.
@@ -185,6 +194,9 @@ class GenerateRequest:
     extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
 
+    def __repr__(self) -> str:
+        return given_repr(self)
+
 
 @attrs.frozen
 class EditRequest:
@@ -226,6 +238,9 @@ class EditRequest:
     extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
 
+    def __repr__(self) -> str:
+        return given_repr(self)
+
 
 @attrs.frozen
 class VariationRequest:
@@ -247,6 +262,9 @@ class VariationRequest:
     user: str | None = attrs.field(default=None, kw_only=True)
     extra_body: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, repr=False)
+
+    def __repr__(self) -> str:
+        return given_repr(self)
 
 
 @attrs.frozen(kw_only=True)

@@ -163,7 +163,17 @@ def test_repr_hides_signatures() -> None:
     assert "http://a/b.png" in repr(image)
     assert "secret" not in repr(image)
     assert "hidden" not in repr(image)
-    assert "url=None" in repr(Image(content=b"x"))
+    assert repr(Image(content=b"x")) == "Image()"
+
+
+async def test_repr_says_what_is_known(tmp_path: Path, png: Png) -> None:
+    """An image tells its type, its size and where it is; what is None is left out."""
+    image = Image(content=png((3, 2)))
+    assert repr(image) == "Image(image/png 3x2)"
+    path = await image.save(tmp_path / "fox")
+    assert repr(ImagesResponse(created=1, data=(image,), size="3x2")) == (
+        f"ImagesResponse(created=1, data=(Image(image/png 3x2, path={path!r}),), size='3x2')"
+    )
 
 
 async def test_one_download_for_many_readers() -> None:

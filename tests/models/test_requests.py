@@ -107,6 +107,12 @@ def test_requests_are_frozen(request_: ImageRequest) -> None:
     assert attrs.evolve(request_, n=2).n == 2
 
 
+def test_repr_shows_what_was_given() -> None:
+    """A request with two of its twenty fields is told in one line."""
+    assert repr(GenerateRequest("a fox", n=2)) == "GenerateRequest(prompt='a fox', n=2)"
+    assert repr(VariationRequest(b"x")) == "VariationRequest()"
+
+
 @every_request
 def test_repr_shows_no_bytes_and_no_headers(request_: ImageRequest) -> None:
     """Neither images nor headers, which may hold secrets, are in a request's repr."""
