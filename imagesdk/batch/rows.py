@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -17,6 +18,7 @@ Format: TypeAlias = Literal["jsonl", "csv", "tsv", "txt"]
 
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "txt")
 _MAX_LINE_BYTES = 32 * 1024 * 1024  # an image may stand in it as a data URL
+_SHOWN_CHARS = 80
 _TEXTS = frozenset(
     [
         "id",
@@ -100,7 +102,8 @@ def _texts(lines: Iterable[str | bytes], broken: str = "is no UTF-8") -> Iterato
         try:
             text = line.decode("utf-8-sig") if isinstance(line, bytes) else line
         except UnicodeError as error:
-            raise line_error(number, f"{broken}: {error}") from None
+            hint = "save the file as UTF-8 (in Excel: CSV UTF-8)"
+            raise line_error(number, f"{broken}: {error}; {hint}") from None
         yield number, text.removeprefix("\ufeff")  # some editors write a mark
 
 
@@ -138,7 +141,12 @@ def _table_rows(
         if header is None:
             header = _header(number, row)
         elif len(row) > len(header):
-            raise line_error(number, f"has {len(row)} cells; the header names {len(header)}")
+            named = ", ".join(header)[:_SHOWN_CHARS]
+            raise line_error(
+                number,
+                f"has {len(row)} cells; the header, the first line, names {len(header)} ({named}). A cell "
+                'with a comma in it stands in quotes: "a fox, asleep"',
+            )
         else:
             cells: Mapping[str, str] = dict(zip(header, row, strict=False))
             yield number, {name: _value(name, cell) for name, cell in cells.items() if cell.strip()}
@@ -146,6 +154,13 @@ def _table_rows(
 
 def _header(number: int, row: list[str]) -> list[str]:
     names = [cell.strip() for cell in row]
+    other = re.search(r"[;|\t]", names[0])
+    if len(names) == 1 and other is not None:
+        raise line_error(
+            number,
+            f"the header names one column, {names[0][:_SHOWN_CHARS]!r}, with {other[0]!r} in it: save the file "
+            "with commas as .csv, or with tabs as .tsv",
+        )
     for name in names:
         if not name or names.count(name) > 1:
             raise line_error(

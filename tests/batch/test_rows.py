@@ -75,12 +75,26 @@ def test_a_text_that_looks_like_a_list_stays_a_text() -> None:
 
 
 WRONG: list[tuple[str | bytes, Format, str]] = [
-    ("prompt\na,b\n", "csv", "line 2: has 2 cells; the header names 1"),
+    (
+        "prompt\na,b\n",
+        "csv",
+        "line 2: has 2 cells; the header, the first line, names 1 (prompt). A cell with a comma in it stands in quotes",
+    ),
+    (
+        "prompt;size\na;1x1\n",
+        "csv",
+        "line 1: the header names one column, 'prompt;size', with ';' in it",
+    ),
+    ("prompt\tsize\na\t1x1\n", "csv", "line 1: the header names one column, 'prompt\\tsize', with"),
     ("prompt,\na,b\n", "csv", "line 1: the header names ''; each column needs a name"),
     ("n,prompt,n\n", "csv", "line 1: the header names 'n'"),
     ('prompt\n"a', "csv", "line 2: is no row of a table"),
     ('prompt\n"a" b\n', "csv", "line 2: is no row of a table"),
-    (b"prompt\n\xff\n", "tsv", "line 2: is no UTF-8"),
+    (
+        b"prompt\nb\xfcsch\n",
+        "tsv",
+        "position 1: invalid start byte; save the file as UTF-8 (in Excel: CSV UTF-8)",
+    ),
     (b"a\n\xff\n", "txt", "line 2: is no UTF-8"),
     (
         b'{"prompt": "a"}\n' + b"x" * (32 * 1024 * 1024 + 1),
@@ -96,7 +110,7 @@ def test_an_error_names_the_line(content: str | bytes, kind: Format, message: st
     with pytest.raises(BatchError) as caught:
         rows(content, kind)
     assert message in str(caught.value)
-    assert caught.value.line == int(message[5])
+    assert caught.value.line == int(str(caught.value)[5])
 
 
 @given(st.binary(max_size=80), st.sampled_from(FORMATS))
