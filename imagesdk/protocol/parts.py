@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Protocol
 
 __all__ = ("MemorySink", "PartSink")
@@ -30,23 +29,25 @@ class PartSink(Protocol):
 class MemorySink:
     """Keeps an image in memory, once."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_pieces",)
 
     def __init__(self) -> None:
-        self._buffer = io.BytesIO()
+        self._pieces: list[bytes] = []
 
     @property
     def content(self) -> bytes:
-        """What has been written; no copy of it once the image is complete."""
-        return self._buffer.getvalue()
+        """What has been written; joined when it is asked for first, which grows no buffer meanwhile."""
+        if len(self._pieces) != 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
 
     def write(self, piece: bytes) -> None:
         """Append *piece*."""
-        self._buffer.write(piece)
+        self._pieces.append(piece)
 
     def finish(self) -> None:
         """Do nothing: the bytes are there."""
 
     def discard(self) -> None:
         """Give the memory back."""
-        self._buffer = io.BytesIO()
+        self._pieces.clear()
