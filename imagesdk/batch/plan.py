@@ -39,6 +39,8 @@ class Plan:
         to_do: Requests that are to be done.
         in_doubt: Those of them that may have been billed already.
         upload_bytes: Bytes of the images that go with them.
+        passed_on: Fields of theirs that are no parameters of ours, with the number of requests. They are sent
+            as they are; a server that does not know them may refuse the request.
     """
 
     total: Total
@@ -47,6 +49,7 @@ class Plan:
     to_do: Estimate
     in_doubt: int
     upload_bytes: int
+    passed_on: Mapping[str, int]
 
 
 async def plan(
@@ -97,6 +100,7 @@ async def plan(
         to_do=estimated(),
         in_doubt=seen.in_doubt,
         upload_bytes=seen.upload_bytes,
+        passed_on=seen.passed_on,
     )
 
 
@@ -124,6 +128,7 @@ class _Seen:
     before: Counter[State] = attrs.field(factory=Counter[State], init=False)
     in_doubt: int = attrs.field(default=0, init=False)
     upload_bytes: int = attrs.field(default=0, init=False)
+    passed_on: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
     def to_do(self, entries: Iterable[Entry]) -> Iterator[Job]:
         """Yield what is to be done."""
@@ -138,6 +143,7 @@ class _Seen:
             if state in self.states or gone:
                 self.in_doubt += state == "in_doubt"
                 self.upload_bytes += sum(map(os.path.getsize, entry.job.files))
+                self.passed_on.update((entry.job.request.extra_body or {}).keys())
                 yield entry.job
             else:
                 self.before[state] += 1

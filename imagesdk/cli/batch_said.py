@@ -26,6 +26,7 @@ _NAMES: dict[State, str] = {
     "in_doubt": "in doubt",
 }
 _ERROR_CHARS = 160
+_FIELDS_TOLD = 10
 _CUT_OFF = " when the run was cut off: in doubt, unless the next run finds their images"
 
 
@@ -56,6 +57,13 @@ def told_plan(plan: Plan, limit: float | None) -> str:
             f"{plan.in_doubt:,} of them may have been billed; what is in doubt is sent again (--in-doubt skip leaves it)",
         ),
         (plan.upload_bytes and "upload", _bytes(plan.upload_bytes)),
+        *(
+            (
+                "passed on",
+                f"{name} ({counted(count, 'request')}): no parameter that is known here; the server may refuse it",
+            )
+            for name, count in list(plan.passed_on.items())[:_FIELDS_TOLD]
+        ),
         *_foreseen(to_do, limit),
     ]
     return _columns((name, text) for name, text in lines if name)

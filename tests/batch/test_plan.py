@@ -42,6 +42,17 @@ async def test_a_plan_counts_all_there_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert not out.exists()
 
 
+async def test_a_plan_names_the_columns_that_a_server_may_refuse(tmp_path: Path) -> None:
+    """Fields that are no parameters of ours are counted: a CSV file often has columns for people."""
+    rows: list[dict[str, object]] = [
+        {"prompt": "a", "category": "x"},
+        {"prompt": "b", "category": "y", "seed": 1},
+    ]
+    async with scripted(ScriptedTransport([])) as session:
+        found = await plan(rows, tmp_path / "out", session)
+    assert found.passed_on == {"category": 2, "seed": 1}
+
+
 async def test_a_plan_knows_how_long_the_limit_takes(tmp_path: Path) -> None:
     """The wait is what the limiter foresees for all that is to be done."""
     async with ImageSession(

@@ -231,7 +231,7 @@ def test_a_dry_run_sends_nothing(
     prompts: Callable[..., Path], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--dry-run says what is to be done, how long it waits and what it costs, and leaves no folder."""
-    path = prompts(*foxes(60), fox("same", prompt="a fox named fox-0"))
+    path = prompts(*foxes(59), fox("last", category="x"), fox("same", prompt="a fox named fox-0"))
     prices = path.with_name("prices.toml")
     prices.write_text("[[price]]\nimage = [0.01, 0.02]\n", encoding="utf-8")
     command = ["batch", "run", str(path), "--out", str(out), "--dry-run", "--prices", str(prices)]
@@ -240,6 +240,9 @@ def test_a_dry_run_sends_nothing(
     assert re.search(r"^input +61 requests for 61 images$", said, re.MULTILINE)
     assert re.search(r"^the same +1 asks for what another one asks for", said, re.MULTILINE)
     assert re.search(r"^to do +61 requests for 61 images$", said, re.MULTILINE)
+    assert re.search(
+        r"^passed on +category \(1 request\): no parameter that is", said, re.MULTILINE
+    )
     assert re.search(r"^time +the last one goes after 1 min 0\d s \(limit 50", said, re.MULTILINE)
     assert re.search(r"^cost +0\.61 to 1\.22$", said, re.MULTILINE)
     assert not out.exists()
