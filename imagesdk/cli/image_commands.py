@@ -143,7 +143,7 @@ def _wants_stream(arguments: argparse.Namespace) -> bool:
 
 async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
     """Make one streamed call; save and show each image as it arrives."""
-    fields = _fields(arguments) | {"save_to": _folder(arguments)}
+    fields: dict[str, Any] = {**_fields(arguments), "save_to": _folder(arguments)}
     wanted = arguments.partial_images
     fields["partial_images"] = 2 if wanted is None else wanted
     if arguments.command == "generate":
