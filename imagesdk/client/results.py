@@ -69,10 +69,10 @@ class Image(Generic[SavedTo_co]):
 
     url: str | None = attrs.field(default=None, repr=_without_query)
     revised_prompt: str | None = None
-    if TYPE_CHECKING:
-        path: ClassVar[_PathOf] = _PathOf()
-    else:
+    if not TYPE_CHECKING:
         path: Path | None = None
+    else:
+        path: ClassVar[_PathOf] = _PathOf()
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _created: int | None = attrs.field(default=None, repr=False, alias="created")
     _expires_at: datetime | None = attrs.field(default=None, repr=False)

@@ -1,6 +1,6 @@
 """A user's program that type checkers must accept as it is; it is checked and never run.
 
-No cast and no ignore, but in the last part: there each line must be found, which ``unused-ignore`` guards.
+There is no cast in it and nothing is ignored. What they must not accept is in refused.py.
 """
 
 from __future__ import annotations
@@ -608,9 +608,6 @@ def faulty() -> None:
         assert_type(server.charged, int)
         assert_type(server.requests[0].params["prompt"], Any)
         assert_type(server.requests[0].files[0].data, bytes)
-        server.fail_next("quotta")  # type: ignore[arg-type]
-        server.drop_connection(after="never")  # type: ignore[arg-type]
-        server.latency(0.2, time=3)  # type: ignore[call-arg]
 
 
 def scripted() -> ImagesResponse:
@@ -646,20 +643,3 @@ def prepared() -> None:
         assert_type(result, Prepared)
     assert_type(size_for("16:9", model="gpt-image-2", long_edge=1024), str)
     assert_type(size_for((16, 9), pixels=5) + size_for(1.5), str)
-
-
-# What must be found -------------------------------------------------------------------------------
-
-
-async def mistakes(images: ImageSession) -> None:
-    """Each line here is an error that a type checker must report."""
-    await images.generate("a", None)  # type: ignore[call-arg]
-    await images.generate("a", n="2")  # type: ignore[arg-type]
-    await images.generate("a", priority="soon")  # type: ignore[arg-type]
-    await images.generate("a", colour="red")  # type: ignore[call-arg]
-    await images.edit(5, "a")  # type: ignore[arg-type]
-    await images.edit(io.StringIO("text"), "a")  # type: ignore[arg-type]
-    await images.create_variation([PNG])  # type: ignore[arg-type]
-    images.map([5])  # type: ignore[type-var]
-    ImageSession("key")  # type: ignore[call-arg]
-    images.generate("a")  # type: ignore[unused-coroutine]
