@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 import pytest
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 import imagesdk
 from imagesdk import ImageSession, RetryPolicy
@@ -61,6 +62,21 @@ def test_the_reference_has_every_public_name_once() -> None:
     for module in modules:
         exported = importlib.import_module(module).__all__
         assert {f"{module}.{name}" for name in exported} <= set(lines) or module in lines, module
+
+
+@pytest.mark.usefixtures("browser")  # only that there is one: the script starts its own
+def test_the_pictures_of_the_backend_can_be_made_again(tmp_path: Path) -> None:
+    """screenshots.py makes the committed pictures: one on its way, one that is done, but for fonts and Chromium."""
+    tool("screenshots").main(tmp_path, bytes_per_second=1_000_000)
+    sharp = []
+    for made in (tmp_path / "backend-partial.webp", tmp_path / "backend-done.webp"):
+        with Image.open(made) as now, Image.open(DOCS / "screenshots" / made.name) as committed:
+            assert now.size == committed.size == (560, 760)
+            difference = ImageChops.difference(now.convert("RGB"), committed.convert("RGB"))
+            assert max(ImageStat.Stat(difference).mean) < 8
+            edges = now.convert("L").filter(ImageFilter.FIND_EDGES)
+            sharp.append(ImageStat.Stat(edges).mean[0])
+    assert sharp[0] < sharp[1]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -20,21 +20,27 @@ from benchmarks._browser import Browser, find_program  # noqa: E402 - the reposi
 
 __all__ = ("main",)
 
-_SLOWLY = "bytes_per_second=150000 times=null"
 _SAID = """new Promise(seen => { const watch = setInterval(() => {
   if (document.querySelector('[role=status]').textContent.startsWith('%s')) { clearInterval(watch); seen(true); }
 }, 20); })"""
 
 
-def main(folder: Path) -> None:
-    """Run examples/web_backend.py on an emulator that takes its time, and look at it twice."""
+def main(folder: Path, *, bytes_per_second: int = 150_000) -> None:
+    """Run examples/web_backend.py on an emulator that takes its time, and look at it twice.
+
+    Args:
+        folder: Where the pictures go.
+        bytes_per_second: How fast the emulator answers: in 16 s by itself, so that the first partial
+            image is still there when it is looked at.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     program = find_program()
     if program is None:
         raise SystemExit("there is no Chromium: install one")
-    serve = [sys.executable, "-m", "imagesdk.cli.main", "serve", "--port", "0", "--fault", _SLOWLY]
+    slowly = f"bytes_per_second={bytes_per_second} times=null"
+    serve = [sys.executable, "-m", "imagesdk.cli.main", "serve", "--port", "0", "--fault", slowly]
     backend = [sys.executable, str(ROOT / "examples" / "web_backend.py")]
     with subprocess.Popen([*serve, "--", *backend], env=os.environ | {"PORT": port}) as server:
         try:
