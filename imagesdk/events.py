@@ -204,6 +204,7 @@ class Done(Event):
         waited: Seconds in the limiter's queue, all attempts together.
         attempts: Number of HTTP exchanges.
         input_tokens: As the server counts them, None if it does not say.
+        input_image_tokens: Those of them that are of images; None if it does not say.
         output_tokens: As the server counts them, None if it does not say.
     """
 
@@ -212,6 +213,7 @@ class Done(Event):
     waited: float
     attempts: int
     input_tokens: int | None
+    input_image_tokens: int | None
     output_tokens: int | None
 
 

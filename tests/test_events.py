@@ -51,6 +51,7 @@ SAMPLES: dict[str, Any] = {
     "server_address": "127.0.0.1",
     "server_port": 8000,
     "input_tokens": 20,
+    "input_image_tokens": 4,
     "output_tokens": None,
 }
 

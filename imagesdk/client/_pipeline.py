@@ -468,6 +468,8 @@ class Pipeline:
     def _emit_done(self, call: Call, answer: Answer) -> None:
         usage = answer.fields.get("usage")
         tokens = usage if isinstance(usage, Mapping) else {}
+        details = tokens.get("input_tokens_details")
+        of_images = details.get("image_tokens") if isinstance(details, Mapping) else None
         self._emit(
             call,
             Done,
@@ -476,6 +478,7 @@ class Pipeline:
             waited=call.waited,
             attempts=len(call.attempts),
             input_tokens=_count(tokens.get("input_tokens")),
+            input_image_tokens=_count(of_images),
             output_tokens=_count(tokens.get("output_tokens")),
         )
 

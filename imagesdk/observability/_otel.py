@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-__all__ = ("otel_events",)
+__all__ = ("Prices", "otel_events")
 
 _OPERATION = "generate_content"
 _Value: TypeAlias = str | bool | int | float
@@ -51,10 +51,27 @@ _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 _TOKENS = tuple(4**exponent for exponent in range(14))
 
 
+class Prices(Protocol):
+    """What tells the cost of a call: `imagesdk.batch.PriceTable` does."""
+
+    def cost(
+        self,
+        endpoint: str,
+        params: Mapping[str, Any],
+        model: str | None,
+        *,
+        images: int,
+        usage: Mapping[str, Any] | None,
+    ) -> float:
+        """Return what so many images cost, by the tokens of an answer if there are any."""
+        ...
+
+
 def otel_events(
     *,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
+    prices: Prices | None = None,
 ) -> Callable[[Event], None]:
     """Return a listener that makes a span of each call, and counts in metrics.
 
@@ -66,6 +83,8 @@ def otel_events(
     Args:
         tracer_provider: None for the global one.
         meter_provider: None for the global one.
+        prices: What images cost, as `imagesdk.batch.read_prices` reads it, for the metric ``imagesdk.cost``;
+            None for no such metric. A call that has no price there is an error in the log, and goes on.
 
     Returns:
         A callback for ``on_event=``; it may serve any number of sessions.
@@ -99,7 +118,7 @@ def otel_events(
         raise ConfigurationError(
             "otel_events needs opentelemetry-api: python -m pip install 'imagesdk[otel]'"
         ) from error
-    return _Telemetry(tracer_provider, meter_provider)
+    return _Telemetry(tracer_provider, meter_provider, prices)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -108,11 +127,13 @@ class _Running:
 
     Attributes:
         span: Its span.
+        begun: What was asked for.
         attributes: What its metrics have in common.
         token: Gives back the context that was current before.
     """
 
     span: Span
+    begun: Started
     attributes: _Attributes
     token: Token[Context] = attrs.field(init=False)
 
@@ -121,7 +142,10 @@ class _Telemetry:
     """The listener; see `otel_events`."""
 
     def __init__(
-        self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None
+        self,
+        tracer_provider: TracerProvider | None,
+        meter_provider: MeterProvider | None,
+        prices: Prices | None,
     ) -> None:
         from opentelemetry import context, metrics, trace
 
@@ -161,6 +185,12 @@ class _Telemetry:
             unit="{attempt}",
             description="Attempts that failed and may be billed",
         )
+        self._prices = prices
+        self._cost = meter.create_counter(
+            "imagesdk.cost",
+            unit="{cost}",
+            description="Cost of what arrived and of what may be billed, in the price table's currency",
+        )
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -191,7 +221,7 @@ class _Telemetry:
             kind=self._trace.SpanKind.CLIENT,
             attributes=attributes,
         )
-        call = _Running(span=span, attributes=common)
+        call = _Running(span=span, begun=event, attributes=common)
         inner = self._context.set_value(self._key, call, self._trace.set_span_in_context(span))
         call.token = self._context.attach(inner)
 
@@ -204,6 +234,7 @@ class _Telemetry:
                     self._throttles.add(1, call.attributes)
                 if event.may_be_billed:
                     self._in_doubt.add(1, call.attributes)
+                    self._add_cost(call, call.begun.images, None)
             case Throttled():
                 _note(call, event, "attempt", "pause", "retry_after", "limit", "request_id")
             case Retrying():
@@ -228,6 +259,22 @@ class _Telemetry:
                 call.span.set_attribute(f"gen_ai.usage.{kind}_tokens", tokens)
                 self._tokens.record(tokens, call.attributes | {"gen_ai.token.type": kind})
         self._end(call)
+        usage = {
+            "input_tokens": event.input_tokens,
+            "output_tokens": event.output_tokens,
+            "input_tokens_details": {"image_tokens": event.input_image_tokens},
+        }
+        self._add_cost(call, event.images, usage)
+
+    def _add_cost(self, call: _Running, images: int, usage: Mapping[str, Any] | None) -> None:
+        """Count what images cost, or may cost, as the last thing done: a price may be missing."""
+        if self._prices is not None:
+            begun = call.begun
+            params = {"size": begun.size, "quality": begun.quality}
+            cost = self._prices.cost(
+                begun.endpoint, params, begun.model, images=images, usage=usage
+            )
+            self._cost.add(cost, call.attributes)
 
     def _failed(self, event: Failed, call: _Running) -> None:
         self._finish(event, call, call.attributes | {"error.type": event.error})

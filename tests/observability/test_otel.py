@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.client.session import ImageSession
 from imagesdk.client.streaming import PartialImage
 from imagesdk.errors import ConfigurationError, ImageSDKError
@@ -32,17 +33,27 @@ TOO_MANY = ScriptedAnswer(
 )
 
 
+PRICES = PriceTable(
+    prices=(
+        Price(quality="low", image=(0.5, 0.5)),
+        Price(model="gpt-image-2*", image=(0.1, 0.4), input=1e6, input_image=2e6, output=3e6),
+    )
+)
+
+
 class Telemetry:
     """OpenTelemetry's SDK, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: PriceTable | None = PRICES) -> None:
         self._exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer = self.provider.get_tracer("the program's own")
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader])
-        self.listener = otel_events(tracer_provider=self.provider, meter_provider=self.meters)
+        self.listener = otel_events(
+            tracer_provider=self.provider, meter_provider=self.meters, prices=prices
+        )
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -288,6 +299,62 @@ def test_the_metrics_of_a_call(telemetry: Telemetry) -> None:
     assert telemetry.points("imagesdk.images") == [(common, 1)]
     tokens = {a["gen_ai.token.type"]: n for a, n in telemetry.points("gen_ai.client.token.usage")}
     assert tokens == {"input": 12, "output": 1056}
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"input_tokens": 12, "output_tokens": 1000}, 12 + 3000),
+        (
+            {
+                "input_tokens": 12,
+                "input_tokens_details": {"image_tokens": 2},
+                "output_tokens": 1000,
+            },
+            10 + 4 + 3000,
+        ),
+        (None, 0.4),
+        ({"input_tokens": 12, "input_tokens_details": 1}, 0.4),
+    ],
+)
+def test_the_cost_of_a_call(telemetry: Telemetry, usage: object, cost: float) -> None:
+    """By the tokens that the server counted, those of images apart, or else by the image at most."""
+    answer = ScriptedAnswer({"data": [IMAGE], "usage": usage})
+    run(telemetry, [answer], lambda images: images.generate("a fox"))
+    ((common, counted),) = telemetry.points("imagesdk.cost")
+    assert counted == pytest.approx(cost)
+    assert common["gen_ai.request.model"] == "gpt-image-2"
+
+
+def test_what_may_be_billed_counts_as_if_it_were(telemetry: Telemetry) -> None:
+    """A lost answer costs what all its images may; the quality of the request chooses the price."""
+    two = ScriptedAnswer({"data": [IMAGE] * 2})
+    run(
+        telemetry,
+        [ScriptedAnswer(b"", status=504), two],
+        lambda images: images.generate("a fox", n=2, quality="low"),
+    )
+    assert telemetry.sum("imagesdk.cost") == pytest.approx(2.0)
+
+
+def test_a_call_without_a_price_is_told_and_goes_on(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the table does not have is an error in the log; everything else is counted."""
+    run(telemetry, [GOOD], lambda images: images.generate("a fox"), model="flux")
+    assert "has no price for endpoint 'generations', model 'flux'" in caplog.text
+    assert telemetry.sum("imagesdk.images") == 1
+    assert len(telemetry.spans) == 1
+    assert telemetry.points("imagesdk.cost") == []
+
+
+def test_without_prices_there_is_no_cost() -> None:
+    """Nobody knows what images cost but who says so."""
+    found = Telemetry(prices=None)
+    run(found, [GOOD], lambda images: images.generate("a fox"))
+    assert found.sum("imagesdk.images") == 1
+    assert found.points("imagesdk.cost") == []
+    found.meters.shutdown()
 
 
 def test_a_server_that_counts_no_tokens(telemetry: Telemetry) -> None:

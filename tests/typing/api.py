@@ -466,7 +466,12 @@ async def sessions(profile: ServerProfile, http: aiohttp.ClientSession) -> None:
             assert_type((session.base_url, session.model), tuple[str, str | None])
             assert_type(session.server, ServerProfile)
             assert_type(session.forecast(100, 25, model="dall-e-2"), float)
-    listener = combine(log_events(), log_events(logging.getLogger("a")), otel_events(), seen.append)
+    listener = combine(
+        log_events(),
+        log_events(logging.getLogger("a")),
+        otel_events(prices=read_prices("p.toml")),
+        seen.append,
+    )
     session = ImageSession(transport=ScriptedTransport([]), on_event=listener)
     await session.aclose()
     session = ImageSession(transport=ScriptedTransport([]), images_per_minute="profile")
