@@ -27,6 +27,8 @@ _NAMES: dict[State, str] = {
 }
 _ERROR_CHARS = 160
 _FIELDS_TOLD = 10
+_AT_ONCE = 5.0
+"""Seconds below which nothing waits for the next minute: a limiter spreads what goes at once over two."""
 _CUT_OFF = " when the run was cut off: in doubt, unless the next run finds their images"
 
 
@@ -99,8 +101,9 @@ def _foreseen(found: Estimate, limit: float | None) -> Iterator[tuple[str, str]]
 def _time(wait: float, limit: float | None) -> str:
     if limit is None:
         return "no limit: as long as the server takes"
-    if not wait:
-        return f"all may go at once (limit {limit:g} images a minute); then as long as the server takes"
+    if wait < _AT_ONCE:
+        within = f"within {duration(wait)}" if round(wait) else "at once"
+        return f"all may go {within} (limit {limit:g} images a minute); then as long as the server takes"
     return (
         f"the last one goes after {duration(wait)} (limit {limit:g} images a minute), and then takes what the "
         "server takes"

@@ -283,6 +283,9 @@ def test_a_dry_run_needs_no_key(
             "50",
             "all may go at once (limit 50 images a minute); then as long as the server takes",
         ),
+        (11, "50", "all may go at once (limit 50 images a minute);"),
+        (50, "50", "all may go within 2 s (limit 50 images a minute);"),
+        (51, "50", "the last one goes after 1 min 00 s (limit 50"),
         (12, "5", "the last one goes after 2 min 0"),
     ],
 )
