@@ -185,7 +185,7 @@ class LineDecoder:
 
     def _answer(self, status: int, body: object, request_id: str | None) -> Answer | ImageSDKError:
         headers = {} if request_id is None else {"x-request-id": request_id}
-        if status >= 300:
+        if not 200 <= status < 300:
             self.discard()
             return refusal(status, headers, msgspec.json.encode(body), secret=self._secret)
         decoder = AnswerDecoder(status, headers, secret=self._secret)

@@ -51,6 +51,7 @@ _KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: shorter than servers keep theirs (uvicorn: 5), because a
 POST on a connection that has just died cannot be told from one that the server has taken."""
 _NewSocket: TypeAlias = Callable[[AddrInfoType], socket.socket]
+_FIRST_FINAL_STATUS = 200  # https://www.rfc-editor.org/rfc/rfc9110#section-15.2 (read 2026-11-26)
 _SAID_CHARS = 300
 _UNCLOSED = (
     "an ImageSession was not closed: use it in 'async with', or end with 'await images.aclose()'"
@@ -317,6 +318,10 @@ class _Exchange:
             error.__traceback__ = None  # of a cancellation: frames of aiohttp hold the headers
             raise
         else:
+            if response.status < _FIRST_FINAL_STATUS:
+                response.close()
+                where, said = request.path.partition("?")[0], f"its status is {response.status}"
+                raise _no_sense(f"the answer from {where} is no valid HTTP", said, response.status)
             self._response = response
             self.status = response.status
             self.headers = headers = {

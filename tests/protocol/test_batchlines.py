@@ -177,6 +177,7 @@ def test_images_may_be_at_urls_and_in_data_urls() -> None:
         (400, "invalid_value", BadRequestError),
         (400, "moderation_blocked", ModerationError),
         (500, None, ServerError),
+        (99, None, BadRequestError),
     ],
 )
 def test_a_refusal_is_the_error_that_it_would_be_by_itself(

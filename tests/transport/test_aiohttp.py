@@ -72,6 +72,21 @@ async def served(*steps: Step, **options: Any) -> AsyncIterator[tuple[RawServer,
         yield server, images
 
 
+@pytest.mark.parametrize("status", [0, 99, 101])
+async def test_a_status_that_ends_nothing_is_no_success(status: int) -> None:
+    """An answer below 200 is none to a request, whatever comes with it; the call may have been billed."""
+
+    async def answer(connection: Connection) -> None:
+        await connection.read()
+        length = len(GOOD)
+        head = f"HTTP/1.1 {status:03} X\r\nContent-Length: {length}\r\n\r\n"
+        connection.writer.write(head.encode() + GOOD)
+
+    error = await fails(answer)
+    assert isinstance(error, ProtocolError)
+    assert error.may_be_billed
+
+
 async def fails(*steps: Step, **options: Any) -> Any:
     """Return the error of a generation."""
     async with served(*steps, **options) as (_, images):
