@@ -40,6 +40,7 @@ _MAX_STREAM_BYTES = 64 * 1024 * 1024
 _LONG_PATH = 1024
 """Characters. What is longer and no file is meant to be the image itself, and not for a message."""
 _URL_BEGINNINGS = ("http://", "https://")
+_NO_FILE = "a URL is no file"
 _SAVE_IT = "save it to a file and pass the path"
 _UNCHANGED = "it must not change while a call uses it"
 _T = TypeVar("_T")
@@ -433,7 +434,7 @@ def _from_blocking(name: str, value: object) -> tuple[_Source, str | None]:
 def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, str]:
     text = os.fspath(value)
     if text.startswith((*_URL_BEGINNINGS, FILE_ID)):
-        what = "a file_id is no file" if text.startswith(FILE_ID) else "a URL is no file"
+        what = "a file_id is no file" if text.startswith(FILE_ID) else _NO_FILE
         hint = "download it first and pass the bytes; servers with JSON edits take it: see docs/servers.md"
         raise _unusable(name, what, hint)
     path = Path(text)
@@ -446,6 +447,8 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
             what = f"a str is a path, and this one, {text[:20]!r}…, has {len(text):,} characters"
             hint = "an image in base64 is passed as base64.b64decode(text)"
             raise _unusable(name, what, hint) from None
+        if "://" in text:  # and is not shown: it may hold a password
+            raise _unusable(name, _NO_FILE, "download it first and pass the bytes") from None
         if isinstance(error, FileNotFoundError):
             hint = f"looked in {Path.cwd()}"
             raise _unusable(name, f"{label} does not exist", hint) from None

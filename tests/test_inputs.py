@@ -492,6 +492,9 @@ async def test_refused_files(tmp_path: Path, png: Png) -> None:
     empty.write_bytes(b"")
     full.write_bytes(png())
     assert "does not exist; looked in" in await refused(tmp_path / "no.png", "mask")
+    said = await refused("ftp://me:hunter2@host/a.png", "mask")
+    assert "a URL is no file" in said
+    assert "hunter2" not in said
     assert "cannot be read: Is a directory" in await refused(tmp_path)
     assert "is empty (0 bytes)" in await refused(str(empty))
     with full.open() as text:

@@ -32,6 +32,7 @@ import msgspec
 from imagesdk.batch.files import whole_file
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.errors import BatchError
+from imagesdk.protocol.refusals import shown_url
 
 __all__ = ("PAGE", "THUMBNAILS", "Page", "build")
 
@@ -144,12 +145,27 @@ def _data(record: Record, thumbnails: _Thumbnails) -> Mapping[str, Any]:
         for name, value in attrs.asdict(record, recurse=False).items()
         if value or name in ("params", "images", "elapsed")
     }
+    # The page is made to be sent around: what a picture was fetched with is not for everybody.
+    fields["params"] = {name: _shown(value) for name, value in record.params.items()}
     fields["images"] = [
         {name: value for name, value in image.items() if value is not None}
         | ({"thumbnail": True} if thumbnails.has(image) else {})
         for image in record.images
     ]
     return fields
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401
+    """Return a value of JSON with its URLs as they may be shown."""
+    match value:
+        case str() if value.startswith(("http://", "https://")):
+            return shown_url(value)
+        case list():
+            return [_shown(each) for each in value]
+        case dict():
+            return {name: _shown(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def _page(data: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from imagesdk.batch.files import SUFFIXES_IN_PLACE, describe, look_of
 from imagesdk.batch.ledger import Entry
 from imagesdk.errors import ConfigurationError
+from imagesdk.protocol.refusals import shown_url
 
 __all__ = ("ObjectStore",)
 
@@ -50,12 +51,16 @@ class ObjectStore:
         folder: Local folder for ledger, manifest and what arrives; None for one that is called after the URL.
 
     Raises:
-        ConfigurationError: The URL cannot be used, or the package obstore is missing.
+        ConfigurationError: The URL cannot be used, holds credentials, or the package obstore is missing.
     """
 
     lists = True
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ConfigurationError(
+                f"{shown_url(url)} must not hold a user name or password: credentials come from the environment"
+            )
         try:
             import obstore
             from obstore.exceptions import BaseError, GenericError

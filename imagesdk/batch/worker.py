@@ -36,6 +36,7 @@ from imagesdk.limiters._redis import RedisLimiter
 from imagesdk.limiters.base import Limiter, LimiterSnapshot
 from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import ImageRequest
+from imagesdk.protocol.refusals import shown_url
 from imagesdk.sinks import Folder
 
 __all__ = ("Worker", "WorkerSpec", "record_of", "recover")
@@ -64,7 +65,7 @@ class WorkerSpec:
     """
 
     out: str | os.PathLike[str]
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, repr=lambda url: repr(url and shown_url(url)))
     server: ServerProfile | str | None = None
     model: str | None = None
     images_per_minute: float | Literal["profile", "auto"] | None = "profile"

@@ -19,7 +19,7 @@ from imagesdk.client.config import Endpoint
 from imagesdk.errors import ImageSDKError, ProtocolError, RequestTimeoutError
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.multipart import MultipartBody
-from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal, shown_url
 from imagesdk.retry import RetryContext, RetryPolicy, classify, retrying
 from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
@@ -150,7 +150,7 @@ class Api:
             failure = error
         except TimeoutError:
             failure = RequestTimeoutError(
-                f"{request.method} {request.path.partition('?')[0]}: nothing came for {_SILENCE:g} s",
+                f"{request.method} {shown_url(request.path)}: nothing came for {_SILENCE:g} s",
                 phase=progress.phase,
             )
         # The frames below hold the raw answer, in which a server may echo the key.

@@ -31,7 +31,7 @@ from imagesdk.errors import (
 )
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.protocol.parts import PartSink
-from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, refusal, shown_url
 from imagesdk.retry import RetryPolicy, retrying
 from imagesdk.transport.base import Progress, Reply, Transport, read_all
 
@@ -149,7 +149,7 @@ class Downloader:
         except ImageSDKError as error:
             failure = error
         except TimeoutError:
-            message = f"the download of {_shown(url)} took longer than {_ATTEMPT_TIMEOUT:g} s"
+            message = f"the download of {shown_url(url)} took longer than {_ATTEMPT_TIMEOUT:g} s"
             failure = RequestTimeoutError(message, phase="receive")
         # The frames below hold the raw answer, in which a server may echo the key.
         failure.__context__ = None
@@ -177,7 +177,7 @@ class Downloader:
             except InvalidRequestError:  # all but the URL is ours; and the image was made
                 raise _not_fetched(url, "its host is none") from None
         raise ProtocolError(
-            f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {_shown(url)}"
+            f"the image's URL was redirected more than {_MAX_REDIRECTS} times, last to {shown_url(url)}"
         )
 
     def _is_foreign(self, url: str) -> bool:
@@ -203,12 +203,12 @@ class Downloader:
         if reply.status in _GONE:
             when = f"; it was good until {expires_at:%Y-%m-%d %H:%M:%S} UTC" if expires_at else ""
             raise ExpiredURLError(
-                f"the image is no longer at its URL, {_shown(url)} (HTTP {reply.status}){when}. "
+                f"the image is no longer at its URL, {shown_url(url)} (HTTP {reply.status}){when}. "
                 "Save images as soon as they arrive, or ask for response_format='b64_json', "
                 "which brings the image itself",
                 status=reply.status,
                 request_id=reply.headers.get("x-request-id"),
-                url=_shown(url),
+                url=shown_url(url),
                 expired_at=expires_at,
             )
         if not 200 <= reply.status < 300:
@@ -218,13 +218,13 @@ class Downloader:
         if not size_bytes:
             sink.discard()
             raise ResponseInterruptedError(
-                f"the image at {_shown(url)} has no bytes", status=reply.status, phase="receive"
+                f"the image at {shown_url(url)} has no bytes", status=reply.status, phase="receive"
             )
         return sink, size_bytes
 
 
 def _not_fetched(url: str, why: str) -> ProtocolError:
-    return ProtocolError(f"the server named a URL that is not fetched: {_shown(url)}; {why}")
+    return ProtocolError(f"the server named a URL that is not fetched: {shown_url(url)}; {why}")
 
 
 def _joined(base: str, url: str) -> str:
@@ -237,9 +237,3 @@ def _joined(base: str, url: str) -> str:
         return urljoin(base, url)
     except ValueError as error:
         raise ProtocolError(f"the server named a URL that is none: {error}") from None
-
-
-def _shown(url: str) -> str:
-    """Return *url* without its query, which may hold a signature, and without a user."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

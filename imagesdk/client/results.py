@@ -16,6 +16,7 @@ from imagesdk.client.downloads import expiry
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.models.requests import given_repr
 from imagesdk.protocol.imageinfo import HEAD_BYTES, MIME_TYPES, dimensions, sniff
+from imagesdk.protocol.refusals import shown_url
 from imagesdk.sinks import StoredImage, check_folder, check_name, save_as, save_new
 
 __all__ = ("Fetch", "Image", "ImagesResponse", "SaveTo", "SavedTo_co")
@@ -50,9 +51,8 @@ else:
     SavedTo_co = TypeVar("SavedTo_co", covariant=True)
 
 
-def _without_query(url: str | None) -> str:
-    """Show a URL without its query, which may hold a signature."""
-    return repr(url and url.partition("?")[0])
+def _without_secrets(url: str | None) -> str:
+    return repr(url and shown_url(url))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -67,7 +67,7 @@ class Image(Generic[SavedTo_co]):
         extra: Fields of the answer that are not known.
     """
 
-    url: str | None = attrs.field(default=None, repr=_without_query)
+    url: str | None = attrs.field(default=None, repr=_without_secrets)
     revised_prompt: str | None = None
     if not TYPE_CHECKING:
         path: Path | None = None

@@ -91,6 +91,10 @@ _TAG = re.compile(r"<[^<>]*>")
 _CATEGORIES = re.compile(r"safety_violations=\[([^\]]*)\]")
 
 
+_USER = re.compile("(?<=//)[^/]*(?=@)")
+_QUERY = re.compile("[?#].*", re.DOTALL)
+
+
 @attrs.frozen(kw_only=True)
 class _Words:
     """What a refusal says, in the fields of the nested dialect."""
@@ -123,6 +127,11 @@ def redact(value: Any, secret: str) -> Any:  # noqa: ANN401
             return value
 
 
+def shown_url(url: str) -> str:
+    """Return a URL without what may be secret: user and password, and the query with its signature."""
+    return _QUERY.sub("", _USER.sub("***", url))
+
+
 def clip(body: bytes | bytearray, secret: str) -> bytes:
     """Return the first `MAX_ERROR_BYTES` bytes without *secret*, nor the part of it before the cut."""
     kept: bytes = redact(bytes(body[:MAX_ERROR_BYTES]), secret)
@@ -145,6 +154,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, secret: str
     """
     words = _read(clip(body, secret), secret)
     kept = {k: redact(v, secret) for k, v in headers.items() if k not in _NOT_KEPT}
+    if "location" in kept:
+        kept["location"] = shown_url(kept["location"])
     kind = _kind(status, words, kept)
     wait = retry_after(kept, words.message)
     fields: dict[str, Any] = {
@@ -216,7 +227,7 @@ def _message(
             "The server has no such endpoint: check base_url (most end with /v1) and what it offers."
         )
     elif 300 <= status < 400:
-        target = headers.get("location", "").partition("?")[0]  # a query may hold a signature
+        target = headers.get("location", "")
         parts.append(f"It points to {_shorten(target, _MAX_WORD_CHARS)}." if target else "")
         parts.append("API calls follow no redirects: set base_url to where the server really is.")
     return ". ".join(part.rstrip(".") for part in parts if part)

@@ -39,7 +39,7 @@ from imagesdk.errors import (
 from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.jsonbody import JSONBody
 from imagesdk.protocol.multipart import MultipartBody, Source
-from imagesdk.protocol.refusals import redact
+from imagesdk.protocol.refusals import redact, shown_url
 from imagesdk.transport.addresses import may_be_fetched
 from imagesdk.transport.base import Credentials, Progress
 
@@ -320,7 +320,7 @@ class _Exchange:
         else:
             if response.status < _FIRST_FINAL_STATUS:
                 response.close()
-                where, said = request.path.partition("?")[0], f"its status is {response.status}"
+                where, said = shown_url(request.path), f"its status is {response.status}"
                 raise _no_sense(f"the answer from {where} is no valid HTTP", said, response.status)
             self._response = response
             self.status = response.status
@@ -375,7 +375,7 @@ class _Exchange:
         """Return our exception for one that came out of aiohttp."""
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
         said = " ".join(text.split()) or type(error).__name__
-        where = self._request.path.partition("?")[0]
+        where = shown_url(self._request.path)
         ours = _ours(error, phase, where, status, self._blot_out(said))
         if isinstance(error, OSError):
             _without_frames(error)
@@ -429,7 +429,7 @@ def _ours(  # noqa: C901, PLR0911 - a table
                 "(base_url) right?"
             )
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return InvalidRequestError(f"{where!r} is no URL that can be asked: {said}")
+            return InvalidRequestError(f"{where!r} is no URL that can be asked")
         case ValueError() if phase == "connect":
             return InvalidRequestError(
                 f"the request's headers cannot be sent: {type(error).__name__}"

@@ -147,6 +147,16 @@ def test_no_text_of_a_run_gets_out_of_its_place(tmp_path: Path) -> None:
     assert page.title == "<b>&amp; $hash · imagesdk"
 
 
+def test_a_page_that_is_sent_around_holds_no_signatures(tmp_path: Path) -> None:
+    """URLs of input pictures are shown without passwords and queries; what else is in a request stays."""
+    signed = "https://me:pass@cdn/a.png?sig=secret"
+    params = {"prompt": "why?", "image": [signed], "images": [{"image_url": signed}]}
+    build(write(tmp_path, record("a", params=params)))
+    (told,) = read(tmp_path).data["records"]
+    shown = "https://***@cdn/a.png"
+    assert told["params"] == {"prompt": "why?", "image": [shown], "images": [{"image_url": shown}]}
+
+
 def test_nothing_else_may_run_or_be_fetched(tmp_path: Path) -> None:
     """The policy of the page allows its own script by its hash, and images beside it."""
     build(write(tmp_path))

@@ -194,6 +194,13 @@ async def test_missing_credentials_are_told_with_the_names_of_what_is_missing(
         ObjectStore("az://container/x")
 
 
+def test_a_url_with_credentials_is_refused_without_showing_them() -> None:
+    """Folder, messages and logs would be called after them."""
+    with pytest.raises(ConfigurationError, match=r"^s3://\*\*\*@bucket/x must not hold") as caught:
+        ObjectStore("s3://me:hunter2@bucket/x")
+    assert "hunter2" not in repr(caught.value)
+
+
 async def test_a_store_that_fails_ends_the_run_and_keeps_the_image(
     fresh: Fresh, objects: Path, tmp_path: Path
 ) -> None:

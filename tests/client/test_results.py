@@ -159,8 +159,8 @@ async def test_pickle(png: Png, tmp_path: Path) -> None:
 
 def test_repr_hides_signatures() -> None:
     """The repr of an image shows neither its bytes nor the signature of its URL."""
-    image = Image(url="http://a/b.png?sig=secret", content=b"hidden bytes")
-    assert "http://a/b.png" in repr(image)
+    image = Image(url="http://me:secret@a/b.png?sig=secret", content=b"hidden bytes")
+    assert "http://***@a/b.png" in repr(image)
     assert "secret" not in repr(image)
     assert "hidden" not in repr(image)
     assert repr(Image(content=b"x")) == "Image()"

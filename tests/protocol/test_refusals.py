@@ -19,7 +19,7 @@ from imagesdk.errors import (
     RateLimitError,
     ServerError,
 )
-from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal
+from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal, shown_url
 
 SECRET = "sk-proj-SECRETKEY-0123456789abcdef"  # noqa: S105
 HEADERS = {"x-request-id": "req_42", "content-type": "application/json"}
@@ -218,6 +218,29 @@ def test_every_status_has_its_class(status: int, cls: type[APIError]) -> None:
 def test_redirects_say_what_to_do(status: int) -> None:
     """A redirect is not followed, and the error says what to set."""
     assert "set base_url" in str(refuse(status, b""))
+
+
+def test_what_a_redirect_points_to_is_shown_without_secrets() -> None:
+    """Neither a password nor a signature of it is in the message or the headers that are kept."""
+    error = refusal(302, {"location": "https://me:pass@other:8/v1/x?sig=secret#part"}, b"")
+    assert "It points to https://***@other:8/v1/x." in str(error)
+    assert error.headers["location"] == "https://***@other:8/v1/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/a@2x.png?sig=x", "https://host/a@2x.png"),
+        ("https://me:p?s#s@host:1/a", "https://***@host:1/a"),
+        ("//me@host/a", "//***@host/a"),
+        ("images/a@b.png#x?y", "images/a@b.png"),
+        ("http://[", "http://["),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+    """User and password are masked, query and fragment are left out, whatever the URL is."""
+    assert shown_url(url) == shown
 
 
 # The codes of https://platform.openai.com/docs/guides/error-codes and of Azure, read 2026-11-20

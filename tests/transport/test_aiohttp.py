@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import ssl
 import sys
@@ -548,6 +549,15 @@ async def _fetch(transport: Transport, url: str | None) -> bytes:
     request = WireRequest(method="GET", path=url or "", headers={}, body=None)
     async with transport.send(request, credentials={}, progress=Progress(), foreign=True) as reply:
         return bytes(await read_all(reply, 1000))
+
+
+async def test_a_url_with_a_password_is_shown_without_it() -> None:
+    """What a URL holds for its server is in no message, whatever fails."""
+    transport = AiohttpTransport()
+    with pytest.raises(ImageSDKError, match=r"http://\*\*\*@\[::1\]:1/v1 is at") as caught:
+        await _fetch(transport, "http://me:hunter2@[::1]:1/v1?sig=secret")
+    assert not re.search("hunter2|secret", repr(caught.value) + repr(caught.value.__cause__))
+    await transport.aclose()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
