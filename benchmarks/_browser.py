@@ -127,11 +127,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Performance"):
             self.call(f"{domain}.enable")
         self.resize(width, height, scale)
-        scheme = "dark" if dark else "light"
-        self.call(
-            "Emulation.setEmulatedMedia",
-            features=[{"name": "prefers-color-scheme", "value": scheme}],
-        )
+        self.darken(on=dark)
 
     def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON data
         """Call a method of the protocol, and return its result."""
@@ -155,6 +151,14 @@ class Browser:
             height=height,
             deviceScaleFactor=scale,
             mobile=False,
+        )
+
+    def darken(self, *, on: bool) -> None:
+        """Ask pages to be dark, or to be light."""
+        scheme = "dark" if on else "light"
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
 
     def open(self, page: Path | str, fragment: str = "") -> None:

@@ -34,7 +34,7 @@ from imagesdk.batch.worker import Worker
 from imagesdk.client.session import ImageSession
 from imagesdk.emulator import EmulatorServer
 
-__all__ = ("Measured", "main", "many", "measure", "sample")
+__all__ = ("Measured", "main", "many", "measure", "sample", "shoot")
 
 _PROMPTS = (
     "a white siamese cat",
@@ -198,29 +198,38 @@ def measure(browser: Browser, page: Path) -> Measured:
     )
 
 
-def _shoot(program: str, run: Path, large: Path, folder: Path) -> None:
-    """Make the screenshots."""
+def shoot(browser: Browser, run: Path, large: Path, folder: Path) -> None:
+    """Make the pictures of the docs.
+
+    Args:
+        browser: Is left light, with 1280 x 800 pixels.
+        run: Folder with a gallery, in which something is called an illustration, and something failed.
+        large: Folder with a gallery of many images.
+        folder: Where the pictures go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
 
-    def shoot(name: str, page: Path, fragment: str = "", script: str = "", **options: Any) -> None:  # noqa: ANN401
-        with Browser(program, **options) as browser:
-            browser.open(page, fragment)
-            browser.settle()
-            if script:
-                browser.run(script)
-            path = folder / f"{name}.webp"
-            browser.screenshot(path, quality=80)
-            print(f"{path}  {path.stat().st_size / 1e3:.0f} kB", *browser.complaints)
+    def take(name: str, page: Path, fragment: str = "", script: str = "") -> None:
+        browser.open(page, fragment)
+        browser.settle()
+        if script:
+            browser.run(script)
+        path = folder / f"{name}.webp"
+        browser.screenshot(path, quality=80)
+        print(f"{path}  {path.stat().st_size / 1e3:.0f} kB", *browser.complaints)
 
     page = run / "index.html"
-    phone: dict[str, Any] = {"width": 390, "height": 844, "scale": 2.0}
-    shoot("gallery", page)
-    shoot("gallery-dark", page, "#zoom=280", dark=True)
-    shoot("gallery-compare", page, "#view=compare&zoom=160&q=illustration")
-    shoot("gallery-failures", page, "#view=failures")
-    shoot("gallery-detail", page, "#q=illustration", "document.querySelector('.card').click()")
-    shoot("gallery-phone", page, **phone)
-    shoot(
+    browser.resize(390, 844, 2.0)
+    take("gallery-phone", page)
+    browser.resize(1280, 800)
+    browser.darken(on=True)
+    take("gallery-dark", page, "#zoom=280")
+    browser.darken(on=False)
+    take("gallery", page)
+    take("gallery-compare", page, "#view=compare&zoom=160&q=illustration")
+    take("gallery-failures", page, "#view=failures")
+    take("gallery-detail", page, "#q=illustration", "document.querySelector('.card').click()")
+    take(
         "gallery-10000",
         large / "index.html",
         "#zoom=100",
@@ -261,7 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"compare {measured.compare:.0f} ms; {measured.nodes} elements, {measured.heap_mb:.0f} MB"
         )
         if options.screenshots is not None:
-            _shoot(program, run, large, options.screenshots)
+            with Browser(program) as browser:
+                shoot(browser, run, large, options.screenshots)
     return 0
 
 

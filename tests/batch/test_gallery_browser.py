@@ -20,12 +20,13 @@ from imagesdk.batch.records import MANIFEST, Record
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks._browser import Browser
-from benchmarks.gallery import measure
+from benchmarks.gallery import measure, shoot
 
 EVIL = (
     "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'> a <b>fox</b>"
 )
 MANY = 10_000
+SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 TALL: dict[str, Any] = {
     "file": "tall.png",
     "width": 100,
@@ -298,6 +299,23 @@ def test_nothing_is_fetched_and_nothing_else_runs(browser: Browser, run: Path) -
     )
     assert refused == "connect-src"
     browser.complaints.clear()
+
+
+def test_the_pictures_of_the_docs_can_be_made_again(browser: Browser, tmp_path: Path) -> None:
+    """All that docs/screenshots has of the gallery, in the same sizes, and each shows something else."""
+    illustrations = [
+        compared(n, "an illustration", quality=q) for n, q in ((1, "low"), (2, "high"))
+    ]
+    run = write(tmp_path / "run", *illustrations, failure(3, "too_dark"))
+    shoot(browser, run, run, tmp_path / "made")
+    committed = {path.name: path for path in SCREENSHOTS.glob("gallery*.webp")}
+    made = sorted((tmp_path / "made").iterdir())
+    assert {path.name for path in made} == set(committed)
+    for path in made:
+        with Image.open(path) as now, Image.open(committed[path.name]) as before:
+            assert now.size == before.size
+    assert len({path.read_bytes() for path in made}) == len(made)
+    assert browser.complaints == []
 
 
 def test_a_file_that_is_gone_is_told(browser: Browser, tmp_path: Path) -> None:
