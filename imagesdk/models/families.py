@@ -13,6 +13,7 @@ __all__ = (
     "CLASSIC",
     "DALL_E_3",
     "FAMILIES",
+    "NO_MODEL",
     "UNKNOWN",
     "AnyValue",
     "Choice",
@@ -149,6 +150,8 @@ CLASSIC = ModelFamily(
     mask=MaskRule(),
     streams=False,
 )
+NO_MODEL = attrs.evolve(CLASSIC, name=f"{CLASSIC.name} without model=")
+"""What holds where no model is named, which many who break its rules have only forgotten."""
 
 # https://platform.openai.com/docs/api-reference/images/create (dall-e-3 rows, read 2026-11-20)
 DALL_E_3 = ModelFamily(

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 import attrs
 
 from imagesdk.errors import ConfigurationError
-from imagesdk.models.families import CLASSIC, FAMILIES, UNKNOWN, ModelFamily
+from imagesdk.models.families import FAMILIES, NO_MODEL, UNKNOWN, ModelFamily
 from imagesdk.models.requests import Endpoint
 
 __all__ = ("ENDPOINTS", "ServerProfile", "bare_name", "family_of", "limit_group")
@@ -211,7 +211,7 @@ class ServerProfile:
         validator=_text(re.compile(r"[A-Za-z_]\w*"), "the name of a variable", optional=True),
     )
     requires_model: bool = False
-    default_family: ModelFamily = CLASSIC
+    default_family: ModelFamily = NO_MODEL
     family_by_name: bool = True
     max_n: int | None = attrs.field(default=None, validator=_number(whole=True))
     max_images: int | None = attrs.field(default=None, validator=_number(whole=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 
 from imagesdk.errors import ConfigurationError
-from imagesdk.models.families import CLASSIC, UNKNOWN, AnyValue, Choice, ModelFamily, Rule
+from imagesdk.models.families import UNKNOWN, AnyValue, Choice, ModelFamily, Rule
 from imagesdk.models.profiles import ServerProfile, bare_name
 from imagesdk.models.requests import Endpoint
 
@@ -306,7 +306,6 @@ PROFILES = (
     ServerProfile(
         name="classic",
         source="https://platform.openai.com/docs/guides/images",
-        default_family=CLASSIC,
         notes="Every server that is not known by its host.",
     ),
 )

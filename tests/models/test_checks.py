@@ -118,7 +118,8 @@ def test_long_prompt_is_measured_not_repeated() -> None:
     (problem,) = problems(GenerateRequest("x" * 1001))
     assert (problem.value, problem.limit) == (1001, 1000)
     assert problem.message == (
-        "prompt has 1,001 characters; the classic Images API takes 1 to 1,000 characters: shorten it"
+        "prompt has 1,001 characters; the classic Images API without model= takes 1 to 1,000 characters: "
+        "shorten it"
     )
 
 
