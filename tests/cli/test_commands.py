@@ -115,7 +115,7 @@ def test_a_partial_image_that_cannot_be_saved_does_not_end_the_stream(
     arguments = ["--model", "gpt-image-2", "--stream", "--out", str(out), "--emulator"]
     assert main(["generate", "a fox", *arguments]) == EXIT_CODES["some_failed"]
     captured = capsys.readouterr()
-    assert captured.err == "imagesdk: [Errno 28] No space left on device\n"
+    assert captured.err == f"imagesdk: {out}: No space left on device\n"
     assert len(captured.out.splitlines()) == 2
     assert files_in(out) == ["image-1.png", "image-partial-1.png"]
 
