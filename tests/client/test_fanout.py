@@ -5,7 +5,8 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import pytest
 
@@ -398,3 +399,11 @@ def test_before_send_that_raises() -> None:
         assert asyncio.get_running_loop().time() < 60
 
     run(main)
+
+
+def test_types_can_be_written_without_what_they_leave_open() -> None:
+    """Where a program evaluates a type, it names the request alone, or also whether the images are on disk."""
+    for outcome in (Outcome[str], Outcome[str, Path], Outcome[GenerateRequest, Path | None]):
+        assert get_origin(outcome) is Outcome
+    assert get_origin(ImageMap[str]) is get_origin(ImageMap[str, Path]) is ImageMap
+    assert {*get_type_hints(Outcome)} == {"index", "request", "response", "error"}
