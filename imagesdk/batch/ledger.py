@@ -356,6 +356,13 @@ class Ledger:
                 else f"{self._out / LEDGER} cannot be used: {error}; images that were saved are "
                 "safe: run it again once that is put right"
             ) from error
+        except OSError as error:
+            if (
+                error.filename is None
+            ):  # a write has no name; that of the manifest is the only one here
+                error.filename = os.fspath(self._out / MANIFEST)
+                error.add_note("the ledger has all that was done: make room, and run it again")
+            raise
 
     def _open(self) -> None:
         self._made = missing_folders(self._out, self._images)

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from io import FileIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -273,6 +274,26 @@ async def test_a_full_disk_is_told_to_all_who_wait(tmp_path: Path) -> None:
         assert "disk is full" in str(results[0])
         await ledger.finish(b, record(b))
         assert await states(ledger) == {"a": "pending", "b": "done"}
+    assert len((tmp_path / MANIFEST).read_bytes().splitlines()) == 1
+
+
+async def test_a_manifest_without_room_is_named_and_written_later(tmp_path: Path) -> None:
+    """What the ledger has is not undone; the error says which file it was, and the next run writes it."""
+    async with Ledger(tmp_path) as ledger:
+        await ledger.load(prompts("a"))
+        (a,) = await ledger.page(["pending"])
+        assert ledger._manifest is not None
+        ledger._manifest.close()
+        ledger._manifest = await asyncio.to_thread(FileIO, "/dev/full", "ab")
+        with pytest.raises(
+            OSError, match=r"No space left on device: '.*manifest\.jsonl'"
+        ) as caught:
+            await ledger.finish(a, record(a))
+        assert caught.value.__notes__ == [
+            "the ledger has all that was done: make room, and run it again"
+        ]
+    async with Ledger(tmp_path) as ledger:
+        assert await states(ledger) == {"a": "done"}
     assert len((tmp_path / MANIFEST).read_bytes().splitlines()) == 1
 
 

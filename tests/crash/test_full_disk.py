@@ -49,6 +49,9 @@ def fill_disk(tmp_path: Path) -> Any:
     return run
 
 
+NEXT = "run it again once that is put right"
+
+
 def test_what_arrives_on_a_full_disk_is_kept_elsewhere(fill_disk: Any) -> None:
     """Images in flight when others fill the disk are saved or kept elsewhere; the next run takes them from there."""
     found = fill_disk("in flight")
@@ -66,6 +69,22 @@ def test_what_arrives_on_a_full_disk_is_kept_elsewhere(fill_disk: Any) -> None:
         "run.db",
         "run.lock",
     }
+
+
+def test_a_ledger_without_room_loses_nothing(fill_disk: Any) -> None:
+    """Images whose end cannot be noted are there, or kept elsewhere, and are not asked for again."""
+    found = fill_disk("ledger")
+    first, still, second = found["first"], found["still"], found["second"]
+    assert re.search(
+        "No space left on device|disk is full", first["error"]
+    )  # nearly always the latter
+    assert any(note.endswith(NEXT) for note in first["notes"])
+    assert still["sent"] == 0
+    assert re.search("No space left on device|disk is full", still["error"])
+    assert "run it again" in still["error"] + "".join(still["notes"])
+    assert first["sent"] + second["sent"] == 8
+    assert second["resent"] == 0
+    assert found["images"] == [True] * 8
 
 
 def test_a_disk_without_room_is_told_before_anything_is_sent(fill_disk: Any) -> None:
