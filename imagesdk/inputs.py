@@ -481,7 +481,9 @@ def _from_file(name: str, file: IO[bytes]) -> tuple[_Source, str | None]:
         if inspect.iscoroutine(nothing):  # FastAPI's UploadFile, aiofiles
             nothing.close()
             raise _unusable(
-                name, f"{label} is read with await", "pass the bytes: await file.read()"
+                name,
+                f"{label} is read with await",
+                "pass the bytes: await file.read(), or what is behind it: file.file of FastAPI's UploadFile",
             )
         if _is_real(file):
             return _from_real(name, label, file), own_name
