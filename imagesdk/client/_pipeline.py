@@ -430,9 +430,9 @@ class Pipeline:
             bill = (
                 f"; up to {call.cost} of its images may be billed" if attempt.may_be_billed else ""
             )
+            said = "" if attempt.error == str(final) else f": {attempt.error}"
             final.add_note(
-                f"attempt {attempt.number}: {attempt.outcome} after {attempt.elapsed:.2f} s: "
-                f"{attempt.error}{bill}"
+                f"attempt {attempt.number}: {attempt.outcome} after {attempt.elapsed:.2f} s{said}{bill}"
             )
         return final
 

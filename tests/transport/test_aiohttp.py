@@ -263,6 +263,8 @@ async def test_refused() -> None:
         assert images.snapshot().used == 0
     assert [a.outcome for a in caught.value.attempts] == ["not_sent"] * 3
     assert isinstance(caught.value.__cause__, OSError)
+    notes = [re.sub(r"[\d.]+ s", "… s", note) for note in caught.value.__notes__]
+    assert notes == ["attempt 1: not_sent after … s", "attempt 2: not_sent after … s"]  # why: above
 
 
 async def test_unknown_host() -> None:
