@@ -21,6 +21,7 @@ from imagesdk.emulator.exchange import (
     Handler,
     RefusedError,
     authenticate,
+    expect,
     json_response,
     read_body,
 )
@@ -68,12 +69,13 @@ class ImagesApp:
         app.on_response_prepare.append(self.exchange.stamp)
         app.on_shutdown.append(self._shut_down)
         for endpoint in (Endpoint.GENERATION, Endpoint.EDIT, Endpoint.VARIATION):
-            app.router.add_post(endpoint.value, self._images(endpoint))
-        app.router.add_get("/v1/models", self._list_models)
-        app.router.add_get("/v1/models/{model}", self._show_model)
-        app.router.add_get(FILES_PATH + "{name}", self._download)
+            app.router.add_post(endpoint.value, self._images(endpoint), expect_handler=expect)
+        app.router.add_get("/v1/models", self._list_models, expect_handler=expect)
+        app.router.add_get("/v1/models/{model}", self._show_model, expect_handler=expect)
+        app.router.add_get(FILES_PATH + "{name}", self._download, expect_handler=expect)
         for method, path, handler in self.batches.routes():
-            app.router.add_route(method, path, self._batch_route(handler))
+            answer = self._batch_route(handler)
+            app.router.add_route(method, path, answer, expect_handler=expect)
         app.router.add_get("/openapi.json", self._describe)
         if self.control is not None:
             self.control.add_to(app.router)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from imagesdk.emulator.failures import fail_with
 from imagesdk.emulator.faults import Fault, FaultPlan
@@ -277,6 +277,19 @@ async def read_body(request: web.Request, max_body_bytes: int) -> bytes:
     except web.RequestPayloadError:
         refusal = Refusal(message="The body of the request could not be read.")
         raise RefusedError(refusal) from None
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Ask for the body of a request that waits for that; refuse whatever else it expects."""
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if request.version < HttpVersion11:  # has no such header
+        return None
+    if expected.lower() != "100-continue":
+        what = f"Unknown expectation: {expected!r}. Only '100-continue' is supported."
+        return error_response(Refusal(message=what, status=417))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer has not begun
+    return None
 
 
 def json_response(body: object, status: int = 200) -> web.Response:

@@ -93,6 +93,18 @@ async def test_a_client_that_asks_first_is_told_to_go_on(server: EmulatorServer)
     assert b" 200 OK\r\n" in head
 
 
+@pytest.mark.parametrize("path", [b"images/generations", b"models", b"files"])
+async def test_another_expectation_is_refused_in_the_apis_words(
+    server: EmulatorServer, path: bytes
+) -> None:
+    """What a client expects beyond that is 417 with an envelope, before any body."""
+    start = b"POST" if path != b"models" else b"GET"
+    sent = start + b" /v1/" + path + b" HTTP/1.1\r\nHost: x\r\n" + KEY + b"Expect: 200-ok\r\n\r\n"
+    status, error = refused(*await exchange(server, sent))
+    assert status == 417
+    assert "'200-ok'" in error["message"]
+
+
 def refused(head: bytes, body: bytes) -> tuple[int, dict[str, Any]]:
     """Return status and error of a refusal."""
     error = json.loads(body)["error"]
