@@ -38,6 +38,7 @@ _MAX_BODY_BYTES = 512 * 1024 * 1024
 _KEPT_UPLOAD_BYTES = 64 * 1024 * 1024
 _MEMORY_BYTES = 64 * 1024 * 1024
 # Seconds that requests in progress get to finish when the server closes.
+_LONGEST_LIFETIME = 1e9  # as of the periods of limits
 _CLOSE_TIMEOUT = 0.5
 
 
@@ -59,7 +60,7 @@ class EmulatorServer(FaultControls):
         images_per_minute: Images per API key in any 60 s, 0 or more. None for no limit.
         limit_kind: How they are counted: ``sliding``, ``fixed``, ``bucket`` or ``quantised``; see
             `rate_limit` for more.
-        url_lifetime: Seconds that the URL of a picture works, more than 0.
+        url_lifetime: Seconds that the URL of a picture works, more than 0, up to 1e9.
         blocked_prompts: Refuse prompts that contain one of these, in any case.
         blocked_images: Refuse uploads with exactly these bytes.
         seconds_per_image: What a 1024x1024 picture takes beyond painting; other sizes in
@@ -142,8 +143,10 @@ class EmulatorServer(FaultControls):
                 f"host {host!r} is reachable from other machines, and the emulator checks no real "
                 "keys: use 127.0.0.1, ::1 or localhost, or pass allow_remote=True"
             )
-        if not (math.isfinite(url_lifetime) and url_lifetime > 0):
-            raise ValueError(f"url_lifetime must be a number of seconds above 0: {url_lifetime}")
+        if not 0 < url_lifetime <= _LONGEST_LIFETIME:
+            raise ValueError(
+                f"url_lifetime must be a number of seconds above 0, up to {_LONGEST_LIFETIME:g}: {url_lifetime}"
+            )
         if not (math.isfinite(seconds_per_image) and seconds_per_image >= 0):
             raise ValueError(f"seconds_per_image must be 0 or more: {seconds_per_image}")
         self.requests: list[RecordedRequest] = []

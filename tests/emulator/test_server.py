@@ -148,6 +148,7 @@ async def test_other_hosts_on_request() -> None:
     "settings",
     [
         {"url_lifetime": 0},
+        {"url_lifetime": 1e308},
         {"url_lifetime": float("nan")},
         {"seconds_per_image": -1},
         {"seconds_per_image": float("inf")},
