@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import shlex
 import threading
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ Stage = Literal["head", "half", "upload", "charge"]
 Ending = Literal["close", "reset", "hang", "end", "error"]
 File = Literal["png", "jpeg", "webp", "gif", "html", "half", "empty"]
 
+_PATTERN = re.compile(r"Expected `str` matching regex '.*'(?= - at )", re.DOTALL)
+"""What msgspec says to those who read such expressions."""
 _Count = Annotated[int, Meta(ge=0)]
 _Seconds = Annotated[float, Meta(ge=0)]
 _Text = Annotated[str, Meta(max_length=65_536)]
@@ -187,11 +190,15 @@ def _explain(error: msgspec.ValidationError) -> str:
     """Return the words of an error, and what the field at fault can be if it is a choice."""
     choices: Mapping[str, Any] = {"stop": Stage, "how": Ending, "file": File, "fail": FailureName}
     at_fault = str(error).rpartition("$.")[2].rstrip("`")
-    text = f"that is no fault: {error}"
+    text = f"that is no fault: {_PATTERN.sub('Unexpected text', str(error))}"
     if at_fault in choices:
         text += f"; {at_fault} can be {', '.join(get_args(choices[at_fault]))}"
     elif at_fault == "on":
-        text += f"; on can be {', '.join(_ROUTES)} or the beginning of a path"
+        text += f"; on can be {', '.join(_ROUTES)}, or the beginning of a path such as /v1/models"
+    elif at_fault.startswith("headers"):
+        text += (
+            '; names and values are texts in one line, such as {"x-ratelimit-limit-images": "5"}'
+        )
     elif "unknown field" in text:
         text += f"; a fault has {', '.join(Fault.__struct_fields__)}"
     return text
