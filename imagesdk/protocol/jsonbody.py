@@ -35,9 +35,6 @@ class DataURL:
         self._head = f"data:{content_type};base64,".encode()
         self._source = source
 
-    content_type: str
-    source: Source
-
     @property
     def size_bytes(self) -> int:
         """Exact length of the text."""
