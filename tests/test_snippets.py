@@ -157,10 +157,16 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the sessions that a block left open."""
-        for value in self.names.values():
-            if isinstance(value, ImageSession):
-                self.runner.run(value.aclose())
+        """End what a block left open: sessions, and with them the calls that go on."""
+        sessions = [value for value in self.names.values() if isinstance(value, ImageSession)]
+
+        async def end() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for session in sessions:
+                await session.aclose()
+            await asyncio.gather(*tasks, return_exceptions=True)  # no error is left unseen
+
+        self.runner.run(end())
 
     def python(self, text: str, line: int) -> None:
         """Run statements, and compare what they print."""
