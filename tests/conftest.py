@@ -79,9 +79,9 @@ def png() -> Callable[..., bytes]:
     return encode
 
 
-def missing(program: str) -> NoReturn:
-    """Skip a test that needs a program; where IMAGESDK_TEST_SERVERS is set, as in .ci/run, fail it."""
-    said = f"{program} is missing, and this test needs a real one: install it"
+def missing(what: str, package: str = "it") -> NoReturn:
+    """Skip a test that needs a program, or a package; where IMAGESDK_TEST_SERVERS is set, as in .ci/run, fail it."""
+    said = f"{what} is missing, and this test needs a real one: install {package}"
     if "IMAGESDK_TEST_SERVERS" in os.environ:
         pytest.fail(said)
     pytest.skip(said)

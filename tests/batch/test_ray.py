@@ -17,6 +17,7 @@ import pytest
 from imagesdk.batch._ray import RayEngine
 from imagesdk.batch.worker import WorkerSpec
 from imagesdk.errors import ConfigurationError
+from tests.conftest import missing
 
 NOBODY = WorkerSpec(out=Path("out"), base_url="http://127.0.0.1:9/v1")
 
@@ -34,10 +35,7 @@ async def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def ray_is_here() -> None:
     """Ray is installed; where servers must be there, its lack is a failure."""
     if find_spec("ray") is None:
-        missing = "Ray is missing, and this test needs it: pip install 'imagesdk[ray]'"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing("Ray", "imagesdk[ray]")
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +27,7 @@ from imagesdk.emulator.server import EmulatorServer
 from imagesdk.errors import ConfigurationError
 from imagesdk.testing import ScriptedTransport
 from tests.batch.conftest import image_answer, jobs_of, manifest_of, png, prompts, scripted
+from tests.conftest import missing
 
 if TYPE_CHECKING:
     from imagesdk.batch.jobs import Job
@@ -39,10 +39,7 @@ Fresh = Callable[[], ObjectStore]
 @pytest.fixture(autouse=True)
 def _obstore() -> None:
     if find_spec("obstore") is None:
-        missing = "obstore is missing, and this test needs it: pip install 'imagesdk[store]'"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing("obstore", "imagesdk[store]")
 
 
 @pytest.fixture
@@ -246,10 +243,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     try:
         import boto3
         from moto.server import ThreadedMotoServer
-    except ImportError as error:
-        if "IMAGESDK_TEST_SERVERS" in os.environ:
-            pytest.fail(f"this test needs moto[server,s3]: {error}")
-        pytest.skip(str(error))
+    except ImportError:
+        missing("a server of S3", "moto[server,s3]")
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

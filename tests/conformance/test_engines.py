@@ -33,6 +33,7 @@ from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker, WorkerSpec
 from imagesdk.cli import EXIT_CODES
 from imagesdk.emulator.server import EmulatorServer
+from tests.conftest import missing
 
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.cluster)]
 KEY = "sk-test"
@@ -43,10 +44,7 @@ Open: TypeAlias = Callable[[WorkerSpec], AbstractAsyncContextManager[Engine]]
 def ray_cluster() -> Iterator[None]:
     """A Ray of this machine, for all tests of this file."""
     if find_spec("ray") is None:
-        missing = "ray is missing, and this test needs it: pip install 'imagesdk[ray]'"
-        if "IMAGESDK_TEST_SERVERS" in os.environ:  # as in .ci/run: there, nothing is skipped
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing("Ray", "imagesdk[ray]")
     before = os.environ.copy()
     try:
         with cluster():
