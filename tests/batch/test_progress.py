@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from imagesdk.batch.jobs import Job, read_jobs
 from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress, ProgressSnapshot
-from imagesdk.batch.records import Record
 from imagesdk.limiters.base import LimiterSnapshot
-from tests.batch.conftest import IDLE
+from tests.batch.conftest import IDLE, record
 
 # The benchmarks are in no wheel. Their folder goes last, so that an installed imagesdk is the one tested.
 sys.path.append(str(Path(__file__).parents[2]))
@@ -28,26 +26,6 @@ def job(custom_id: str = "a", n: int = 1) -> Job:
     """Return a job that asks for *n* images."""
     (read,) = read_jobs([f'{{"id": "{custom_id}", "prompt": "a fox", "n": {n}}}'], Path())
     return read
-
-
-def record(custom_id: str = "a", images: int = 1, **more: Any) -> Record:
-    """Return a record of a job that asked for as many images as it has, unless *more* says more."""
-    fields: dict[str, Any] = {
-        "custom_id": custom_id,
-        "status": "done",
-        "endpoint": "generations",
-        "params": {"prompt": "a fox", "n": images},
-        "key": "0",
-        "images": [{"file": f"{custom_id}-{number}.png"} for number in range(images)],
-        "usage": None,
-        "request_id": None,
-        "attempts": 1,
-        "elapsed": 12.0,
-        "waited": 2.0,
-        "error": None,
-        "finished_at": "",
-    }
-    return Record(**fields | more)
 
 
 def begun(jobs: int = 10, images: int = 20, concurrency: int = 4) -> BatchProgress:

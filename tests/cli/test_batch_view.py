@@ -23,7 +23,7 @@ from imagesdk.cli.batch_view import BatchView, duration
 from imagesdk.cli.render import Console
 from imagesdk.limiters.base import LimiterSnapshot
 from imagesdk.testing import virtual_time
-from tests.batch.conftest import IDLE
+from tests.batch.conftest import IDLE, record
 
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
 CONTROL = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
@@ -72,25 +72,6 @@ def job(custom_id: str, n: int = 1) -> Job:
     """Return a job."""
     (read,) = read_jobs([f'{{"id": "{custom_id}", "prompt": "a fox", "n": {n}}}'], Path())
     return read
-
-
-def record(custom_id: str, images: int = 1, **more: Any) -> Record:
-    """Return the record of a job that took 10 s."""
-    fields: dict[str, Any] = {
-        "custom_id": custom_id,
-        "status": "done",
-        "endpoint": "generations",
-        "params": {"prompt": "a fox", "n": images},
-        "key": "0",
-        "images": [{"file": f"{custom_id}-{number}.png"} for number in range(images)],
-        "usage": None,
-        "request_id": None,
-        "attempts": 1,
-        "elapsed": 10.0,
-        "error": None,
-        "finished_at": "",
-    }
-    return Record(**fields | more)
 
 
 def failed(custom_id: str, message: str = "no") -> Record:
