@@ -34,6 +34,8 @@ WRITES_NOTHING = {"error_handling.py"}
 BESIDE_IMAGES = {"manifest.jsonl", "run.db", "run.lock", "index.html"}
 """What a batch keeps in its folder."""
 
+pytestmark = pytest.mark.timeout(240)  # all of them run before the first test, side by side
+
 
 def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run an example against an emulator of its own, as the README says."""
@@ -43,7 +45,7 @@ def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         cwd=folder,
-        timeout=40,
+        timeout=120,
         check=False,
     )
 
