@@ -214,6 +214,11 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         help="take no faults from requests: no x-emulator-fault, no /_emulator/",
     )
     parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="log no requests, so that stderr is the program's alone",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="print the address as JSON on stdout, and a JSON record a request on stderr",

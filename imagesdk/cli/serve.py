@@ -68,7 +68,7 @@ def _server(arguments: argparse.Namespace) -> EmulatorServer:
             plain=arguments.plain,
             control=not arguments.no_control,
             record_requests=_KEPT_REQUESTS,
-            on_request=_log_json if arguments.json else _log,
+            on_request=None if arguments.quiet else _log_json if arguments.json else _log,
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from error

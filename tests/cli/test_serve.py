@@ -177,6 +177,12 @@ def test_faults_are_asked_for_on_the_command_line(capfd: pytest.CaptureFixture[s
     assert code == 41
 
 
+def test_the_log_can_be_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """With --quiet the program alone writes to standard error, whatever form the log would have."""
+    assert asked(capfd, "--quiet") == (41, "")
+    assert asked(capfd, "--quiet", "--json") == (41, "")
+
+
 def test_the_log_can_be_json(capfd: pytest.CaptureFixture[str]) -> None:
     """Each request is a line that a program can read, on stderr."""
     _, logged = asked(capfd, "--json", "--fault", "fail=503")
