@@ -22,8 +22,8 @@ import attrs
 from rich.console import Console
 from rich.progress import Progress
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress
 from imagesdk.batch.records import Record
 from imagesdk.client.results import ImagesResponse

@@ -53,6 +53,7 @@ THROUGH = {
     "__main__.py": "cli/test_main.py",
     "batch/_fetch.py": "batch/test_provider.py",
     "batch/_submit.py": "batch/test_provider.py",
+    "batch/entries.py": "batch/test_ledger.py",
     "cli/image_commands.py": "cli/test_commands.py",
     "cli/batch_parser.py": "cli/test_main.py",
     "cli/batch_said.py": "cli/test_batch_ends.py",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING, arrived
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.prices import PriceTable
 from imagesdk.batch.records import Record
 from imagesdk.batch.submissions import AtServer, Submission

@@ -23,8 +23,8 @@ import attrs
 
 from imagesdk.batch.destination import is_url
 from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report, WorkerLost
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.remote import (
     LimiterHost,
     RemoteLimiter,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import attrs
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.rows import line_error
 from imagesdk.batch.submissions import AtServer, Submission, now
 from imagesdk.client.batches import ServerBatch

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import describe, in_place, is_there, place
-from imagesdk.batch.ledger import Entry
 from imagesdk.errors import ConfigurationError
 
 __all__ = ("Destination", "LocalFolder", "destination_of", "folder_of", "is_url")

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from imagesdk.batch.ledger import Entry
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.records import Record
 from imagesdk.errors import Attempt, ImageSDKError
 from imagesdk.limiters.base import LimiterSnapshot

@@ -13,8 +13,9 @@ import attrs
 
 from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import Engine
+from imagesdk.batch.entries import State, Total
 from imagesdk.batch.jobs import Job, Rules
-from imagesdk.batch.ledger import State, Total, find_ledger
+from imagesdk.batch.ledger import find_ledger
 from imagesdk.batch.limits import Limits, Stop
 from imagesdk.batch.prices import PriceTable, read_prices
 from imagesdk.batch.records import Record

@@ -26,104 +26,24 @@ from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import Any, Self, TypeAlias, TypeVar, get_args
 
-import attrs
 import msgspec
 
+from imagesdk.batch.entries import SCHEMA, VERSION, Entry, State, Total, select
 from imagesdk.batch.files import force_names, missing_folders, stems, whole_file
 from imagesdk.batch.jobs import Job, images_asked
 from imagesdk.batch.records import MANIFEST, Record, read_manifest
 from imagesdk.batch.rows import line_error
 from imagesdk.errors import BatchError, LedgerError
 
-__all__ = ("LEDGER", "LOCK", "Entry", "Ledger", "State", "Total", "find_ledger", "select")
+__all__ = ("LEDGER", "LOCK", "Ledger", "find_ledger")
 
 T = TypeVar("T")
-State: TypeAlias = Literal[
-    "pending", "started", "submitted", "done", "failed", "rejected", "in_doubt"
-]
-
 LEDGER = "run.db"
 LOCK = "run.lock"
 _PAGE = 256
-_VERSION = 2
-_SCHEMA = """
-CREATE TABLE jobs (
-  id INTEGER PRIMARY KEY,
-  custom_id TEXT NOT NULL UNIQUE,
-  run INTEGER NOT NULL,   -- the last one whose input named it
-  line INTEGER NOT NULL,  -- there
-  endpoint TEXT NOT NULL,
-  params BLOB NOT NULL,   -- JSON
-  folder TEXT NOT NULL,
-  key TEXT NOT NULL,
-  images INTEGER NOT NULL,  -- asked for
-  first INTEGER NOT NULL,   -- images of the jobs before, which tells the folder
-  stem TEXT NOT NULL UNIQUE COLLATE NOCASE,
-  state TEXT NOT NULL CHECK (
-    state IN ('pending', 'started', 'submitted', 'done', 'failed', 'rejected', 'in_doubt')),
-  batch INTEGER,     -- the last one of the server's that it was in
-  position INTEGER,  -- there, from 1
-  idempotency_key TEXT,
-  ended INTEGER,  -- in which order
-  saved INTEGER NOT NULL DEFAULT 0,  -- images that the record names
-  record BLOB     -- JSON
-) STRICT;
-CREATE INDEX jobs_by_line ON jobs (run, line);
-CREATE INDEX jobs_by_end ON jobs (ended);
-CREATE INDEX jobs_started ON jobs (id) WHERE state = 'started';
-CREATE INDEX jobs_by_batch ON jobs (batch, position) WHERE state = 'submitted';
-CREATE TABLE batches (
-  id INTEGER PRIMARY KEY,
-  mark TEXT NOT NULL UNIQUE,  -- in the metadata of the server's batch
-  endpoint TEXT NOT NULL,
-  requests INTEGER NOT NULL,
-  file_id TEXT NOT NULL,  -- the server's
-  begun_at REAL NOT NULL,  -- seconds since 1970, when the server was about to be asked for it
-  batch_id TEXT UNIQUE,  -- the server's, as soon as it is known that there is one
-  status TEXT,           -- the server's last word
-  closed INTEGER NOT NULL DEFAULT 0  -- all that it brings is here
-) STRICT;
-"""
-_ENTRY = (
-    "SELECT id, custom_id, line, endpoint, params, folder, key, images, first, stem, state, "
-    "idempotency_key, record FROM jobs"
-)
 _Operation: TypeAlias = Callable[[sqlite3.Connection], Any]
-
-
-@attrs.frozen(kw_only=True)
-class Entry:
-    """A job and its state.
-
-    Attributes:
-        id: Of the row.
-        job: What the input says.
-        images: Number that is asked for.
-        first: Images of the jobs before it.
-        stem: First part of its file names.
-        state: Where it stands.
-        idempotency_key: Of the last request that was sent.
-        record: What became of it, None if it never ended.
-    """
-
-    id: int
-    job: Job
-    images: int
-    first: int
-    stem: str
-    state: State
-    idempotency_key: str | None
-    record: Record | None
-
-
-@attrs.frozen
-class Total:
-    """How many jobs the input has, and how many images it asks for."""
-
-    jobs: int
-    images: int
 
 
 class _TakenBack(Exception):  # noqa: N818 - it is how a transaction is undone, and no error
@@ -373,10 +293,10 @@ class Ledger:
         self._db = db = self._connect(LEDGER)
         (version,) = db.execute("PRAGMA user_version").fetchone()
         is_new = version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        if version != _VERSION and not is_new:
+        if version != VERSION and not is_new:
             raise LedgerError(
                 f"{self._out / LEDGER} is of version {version}; this is a program for version "
-                f"{_VERSION}: choose another folder"
+                f"{VERSION}: choose another folder"
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -412,9 +332,9 @@ class Ledger:
 
     def _create(self, db: sqlite3.Connection) -> None:
         """Make an empty ledger; from the manifest, if somebody removed the one that belongs to it."""
-        for statement in _SCHEMA.split(";"):
+        for statement in SCHEMA.split(";"):
             db.execute(statement)
-        db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
         manifest = self._out / MANIFEST
         if not manifest.exists():
             return
@@ -575,33 +495,6 @@ class Ledger:
     def _count_images(db: sqlite3.Connection) -> int:
         (count,) = db.execute("SELECT coalesce(max(first + images), 0) FROM jobs").fetchone()
         return int(count)
-
-
-def select(db: sqlite3.Connection, where: str, values: Sequence[object] = ()) -> list[Entry]:
-    """Return the jobs for which *where* holds, a condition in SQL; for an operation of `Ledger.do`."""
-    return [_entry(row) for row in db.execute(f"{_ENTRY} WHERE {where}", values)]
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    number, custom_id, line, endpoint, params, folder, key, images, first, stem, *rest = row
-    state, idempotency_key, record = rest
-    return Entry(
-        id=number,
-        job=Job(
-            custom_id=custom_id,
-            line=line,
-            endpoint=endpoint,
-            params=msgspec.json.decode(params),
-            folder=Path(folder),
-            key=key,
-        ),
-        images=images,
-        first=first,
-        stem=stem,
-        state=state,
-        idempotency_key=idempotency_key,
-        record=None if record is None else msgspec.json.decode(record, type=Record),
-    )
 
 
 def _request(job: Job) -> tuple[str, bytes, str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from imagesdk.batch.ledger import Entry
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.prices import PriceTable
 from imagesdk.batch.records import Record
 from imagesdk.errors import ConfigurationError, ImageSDKError

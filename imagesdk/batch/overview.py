@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 import msgspec
 
-from imagesdk.batch.ledger import LOCK, State, find_ledger
+from imagesdk.batch.entries import State
+from imagesdk.batch.ledger import LOCK, find_ledger
 from imagesdk.batch.records import Record
 from imagesdk.errors import BatchError, LedgerError
 

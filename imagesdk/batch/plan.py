@@ -15,10 +15,11 @@ import attrs
 
 from imagesdk.batch._estimate import Estimate, add_up
 from imagesdk.batch.destination import Destination, destination_of
+from imagesdk.batch.entries import Entry, State, Total
 from imagesdk.batch.files import is_there, missing_folders
 from imagesdk.batch.jobs import Job
 from imagesdk.batch.launch import rules_with_prices
-from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
+from imagesdk.batch.ledger import LEDGER, Ledger
 from imagesdk.batch.prices import PriceTable
 from imagesdk.batch.records import MANIFEST
 from imagesdk.batch.rows import Format

@@ -20,8 +20,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job, images_asked
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.records import Record
 from imagesdk.limiters.base import LimiterSnapshot
 

@@ -25,8 +25,8 @@ import attrs
 
 from imagesdk.batch.destination import destination_of, is_url
 from imagesdk.batch.engine import Report, WorkerLost
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.worker import Worker, WorkerSpec
 from imagesdk.errors import ConfigurationError, ImageSDKError, LedgerError
 from imagesdk.limiters.base import (

@@ -19,9 +19,10 @@ import attrs
 
 from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import Engine, Report, WorkerLost
+from imagesdk.batch.entries import Entry, State, Total
 from imagesdk.batch.files import ARRIVING, arrived, free_bytes
 from imagesdk.batch.jobs import Job
-from imagesdk.batch.ledger import Entry, Ledger, State, Total
+from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.limits import Budget, Limits, Stop, StopReason, disk_is_full
 from imagesdk.batch.records import Record
 from imagesdk.batch.worker import record_of, recover

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import SUFFIXES_IN_PLACE, describe, look_of
-from imagesdk.batch.ledger import Entry
 from imagesdk.errors import ConfigurationError
 from imagesdk.protocol.refusals import shown_url
 

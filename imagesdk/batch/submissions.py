@@ -19,7 +19,8 @@ from pathlib import Path
 
 import attrs
 
-from imagesdk.batch.ledger import Entry, Ledger, find_ledger, select
+from imagesdk.batch.entries import Entry, select
+from imagesdk.batch.ledger import Ledger, find_ledger
 from imagesdk.client.batches import BatchCalls, ServerBatch
 from imagesdk.errors import BatchError, LedgerError
 

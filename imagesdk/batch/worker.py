@@ -15,8 +15,8 @@ import attrs
 
 from imagesdk.batch.destination import Destination, destination_of
 from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.records import Record, error_fields, status_of
 from imagesdk.client._assembly import Validate
 from imagesdk.client.config import choose_limiter, read_endpoint, shared_limiter

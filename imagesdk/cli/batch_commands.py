@@ -18,9 +18,9 @@ import attrs
 
 from imagesdk import batch
 from imagesdk.batch.destination import Destination, destination_of, folder_of
+from imagesdk.batch.entries import State
 from imagesdk.batch.files import whole_file
 from imagesdk.batch.launch import stop_on_signals
-from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Stop, StopReason
 from imagesdk.batch.overview import export, look
 from imagesdk.batch.plan import plan

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from imagesdk.batch import Estimate
-from imagesdk.batch.ledger import State
+from imagesdk.batch.entries import State
 from imagesdk.batch.overview import Overview
 from imagesdk.batch.plan import Plan
 from imagesdk.batch.records import Status

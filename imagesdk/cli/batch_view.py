@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress, ProgressSnapshot
 from imagesdk.batch.records import Record
 from imagesdk.cli.render import Console, counted, has_rich, shortened

@@ -12,8 +12,9 @@ import attrs
 import pytest
 
 from imagesdk.batch.engine import AfterAttempt, BeforeSend, Report, WorkerLost
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import LEDGER, Entry
+from imagesdk.batch.ledger import LEDGER
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import InDoubt, Summary, run_jobs
 from imagesdk.errors import AuthenticationError

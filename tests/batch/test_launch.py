@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from imagesdk import batch
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.errors import BatchError, ConfigurationError
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport, SentRequest

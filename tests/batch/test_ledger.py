@@ -14,8 +14,9 @@ from typing import Any, get_args
 import attrs
 import pytest
 
+from imagesdk.batch.entries import Entry, State, Total
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.ledger import LEDGER, Entry, Ledger, State, Total
+from imagesdk.batch.ledger import LEDGER, Ledger
 from imagesdk.batch.records import MANIFEST, Record, Status
 from imagesdk.errors import BatchError, LedgerError
 

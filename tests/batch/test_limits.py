@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.jobs import jobs_of_rows
-from imagesdk.batch.ledger import Entry
 from imagesdk.batch.limits import Budget, Limits, Stop, disk_is_full
 from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.batch.records import Record, Status

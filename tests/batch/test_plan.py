@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imagesdk.batch.ledger import Ledger, Total
+from imagesdk.batch.entries import Total
+from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.plan import Plan, plan
 from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.client.session import ImageSession

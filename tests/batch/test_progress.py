@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.progress import BatchProgress, ProgressSnapshot
 from imagesdk.limiters.base import LimiterSnapshot
 from tests.batch.conftest import IDLE, record

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from imagesdk.batch.engine import Report, WorkerLost
-from imagesdk.batch.ledger import Entry, Ledger
+from imagesdk.batch.entries import Entry
+from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.remote import LimiterHost, RemoteLimiter, WorkerHost, foresee
 from imagesdk.batch.worker import WorkerSpec
 from imagesdk.client.session import ImageSession

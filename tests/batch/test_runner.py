@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import read_jobs
-from imagesdk.batch.ledger import LEDGER, Total
+from imagesdk.batch.ledger import LEDGER
 from imagesdk.batch.records import Record
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.worker import Worker

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from imagesdk.batch.entries import State
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import State
 from imagesdk.batch.limits import Limits, Stop
 from imagesdk.batch.prices import Price, PriceTable
 from imagesdk.batch.records import Record

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from imagesdk.batch.entries import Entry
 from imagesdk.batch.files import ARRIVING
-from imagesdk.batch.ledger import LEDGER, Entry, Ledger
+from imagesdk.batch.ledger import LEDGER, Ledger
 from imagesdk.batch.runner import Summary, run_jobs
 from imagesdk.batch.store import ObjectStore
 from imagesdk.batch.worker import Worker

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imagesdk.batch.ledger import Ledger, State
+from imagesdk.batch.entries import State
+from imagesdk.batch.ledger import Ledger
 from imagesdk.batch.submissions import Submission, Submissions, read_submissions
 from imagesdk.errors import BatchError, LedgerError
 from tests.batch.conftest import play, prompts, refusal

@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 import pytest
 
+from imagesdk.batch.entries import Total
 from imagesdk.batch.jobs import Job, read_jobs
-from imagesdk.batch.ledger import Total
 from imagesdk.batch.records import Record
 from imagesdk.cli.batch_view import BatchView, duration
 from imagesdk.cli.render import Console
