@@ -235,7 +235,8 @@ asyncio.run(main())
     times = sorted(float(t) for p in processes for t in p.communicate(timeout=30)[0].split())
     assert [p.returncode for p in processes] == [0] * 4
     assert len(times) == 12
-    assert max(sum(t - 2.0 < u <= t for u in times) for t in times) == 6
+    # On a busy machine a process tells of its permit late: half a second is allowed for that.
+    assert max(sum(t - 1.5 < u <= t for u in times) for t in times) == 6
 
 
 @given(
