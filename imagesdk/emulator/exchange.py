@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
@@ -41,6 +42,7 @@ __all__ = (
     "RefusedError",
     "authenticate",
     "error_response",
+    "expect",
     "json_response",
     "read_body",
 )
@@ -58,6 +60,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RECORD = web.RequestKey("record", RecordedRequest)
 FAULT = web.RequestKey("fault", Fault)
 API_KEY = web.RequestKey("api_key", str)
+_UNREADABLE = Refusal(message="The body of the request could not be read.")
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+"""As zlib.decompressobj takes them."""
 _STARTED = web.RequestKey("started", float)
 
 
@@ -271,12 +276,33 @@ async def read_body(request: web.Request, max_body_bytes: int) -> bytes:
     if (request.content_length or 0) > max_body_bytes:
         raise RefusedError(too_large(max_body_bytes))
     try:
-        return await request.read()
+        body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise RefusedError(too_large(max_body_bytes)) from None
     except web.RequestPayloadError:
-        refusal = Refusal(message="The body of the request could not be read.")
-        raise RefusedError(refusal) from None
+        raise RefusedError(_UNREADABLE) from None
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    return await asyncio.to_thread(_unpacked, body, encoding, max_body_bytes)
+
+
+def _unpacked(body: bytes, encoding: str, max_body_bytes: int) -> bytes:
+    """Unpack a whole body, up to the limit, or refuse it; aiohttp takes one that is cut off for whole."""
+    if encoding not in _WINDOW_BITS:
+        known = ", ".join(_WINDOW_BITS)
+        what = f"Unsupported Content-Encoding: {encoding!r}. Supported values are: {known}."
+        raise RefusedError(Refusal(message=what, status=415))
+    unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
+    try:
+        unpacked = unpacker.decompress(body, max_body_bytes + 1)
+    except zlib.error:
+        raise RefusedError(_UNREADABLE) from None
+    if len(unpacked) > max_body_bytes:
+        raise RefusedError(too_large(max_body_bytes))
+    if not unpacker.eof or unpacker.unused_data:
+        raise RefusedError(_UNREADABLE)
+    return unpacked
 
 
 async def expect(request: web.Request) -> web.StreamResponse | None:

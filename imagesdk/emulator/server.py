@@ -332,7 +332,12 @@ class EmulatorServer(FaultControls):
             raise RuntimeError("the emulator runs already")
         self._closing.clear()
         async with AsyncExitStack() as stack:
-            runner = Runner(self._app.build(), access_log=None, shutdown_timeout=_CLOSE_TIMEOUT)
+            runner = Runner(
+                self._app.build(),
+                access_log=None,
+                shutdown_timeout=_CLOSE_TIMEOUT,
+                auto_decompress=False,  # see read_body
+            )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -91,6 +93,38 @@ async def test_a_client_that_asks_first_is_told_to_go_on(server: EmulatorServer)
         waits=b"HTTP/1.1 100 Continue\r\n\r\n",
     )
     assert b" 200 OK\r\n" in head
+
+
+GZIP = gzip.compress(BODY)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent", "expected"),
+    [
+        (b"gzip", GZIP, 200),
+        (b"GZip", GZIP, 200),
+        (b"deflate", zlib.compress(BODY), 200),
+        (b"identity", BODY, 200),
+        (b"gzip", GZIP[:-4], 400),  # all of the JSON is there, and the end is not
+        (b"gzip", GZIP + b"more", 400),
+        (b"gzip", BODY, 400),
+        (b"gzip", b"", 400),
+        (b"br", BODY, 415),
+        (b"gzip", gzip.compress(bytes(2_000_000)), 413),
+    ],
+)
+async def test_a_packed_body_is_unpacked_as_a_whole(
+    encoding: bytes, sent: bytes, expected: int
+) -> None:
+    """A body may be packed; one that is cut off, is none, or unpacks to too much is refused."""
+    length = b"Content-Length: %d\r\n" % len(sent)
+    async with EmulatorServer(images_per_minute=None, max_body_bytes=1_000_000) as server:
+        headers = (JSON, length, b"Content-Encoding: " + encoding + b"\r\n")
+        head, body = await exchange(server, request(b"HTTP/1.1", *headers, body=sent))
+    if expected == 200:
+        assert b" 200 OK\r\n" in head
+    else:
+        assert refused(head, body)[0] == expected
 
 
 @pytest.mark.parametrize("path", [b"images/generations", b"models", b"files"])
