@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
+
 from imagesdk.protocol.parts import MemorySink, PartSink
 
 
@@ -15,27 +17,37 @@ def test_what_is_written_is_the_content() -> None:
     assert sink.content == b"abcd"
 
 
-def test_an_image_is_held_once() -> None:
-    """Reading the content, however often, makes no second copy of it."""
+@pytest.mark.parametrize(
+    ("pieces", "piece_bytes"), [(60, 256 * 1024), (20, 192 * 1024), (50_000, 3)]
+)
+def test_an_image_is_held_once(pieces: int, piece_bytes: int) -> None:
+    """Whatever the pieces are, little more than the image is in memory, and reading it makes no copy."""
     sink = MemorySink()
-    piece = bytes(64 * 1024)
-    for _ in range(64):
-        sink.write(piece)
-    sink.finish()
-    first = sink.content
     tracemalloc.start()
     try:
+        for number in range(pieces):
+            sink.write(bytes([number % 256]) * piece_bytes)
+        sink.finish()
+        _, while_written = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        first = sink.content
         assert sink.content is first
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < len(piece)
+    assert first == b"".join(bytes([n % 256]) * piece_bytes for n in range(pieces))
+    assert while_written < len(first) + 5 * 1024 * 1024
+    if piece_bytes == 3:
+        assert while_written < 2 * len(first)
+    assert peak - before < 64 * 1024
 
 
-def test_what_is_discarded_is_gone() -> None:
+@pytest.mark.parametrize("size", [1, 4_000_000])
+def test_what_is_discarded_is_gone(size: int) -> None:
     """Discarding gives the memory back, also after the end and more than once."""
     sink = MemorySink()
-    sink.write(b"ab")
+    sink.write(b"ab" * size)
     sink.finish()
     sink.discard()
     sink.discard()
