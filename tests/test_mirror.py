@@ -78,6 +78,7 @@ THROUGH = {
     "emulator/wire.py": "conformance/test_odd_http.py",
     "limiters/_redis_queue.py": "limiters/test_redis.py",
     "limiters/_redis_scripts.py": "limiters/test_redis.py",
+    "limiters/_redis_shadow.py": "limiters/test_redis.py",
     "limiters/_redis_store.py": "limiters/test_redis.py",
 }
 

@@ -5,17 +5,8 @@ When a call may go is the store's knowledge (`imagesdk.limiters._redis_store`): 
 it alone, holds a place on the common time line; the process sleeps until then and looks once more.
 A process that is killed loses that one place.
 
-The windows of this queue are a *shadow* of the time line: what everybody had on it when the store
-answered last. It is good for forecasts, and it is what remains when the store is gone.
-
-Theory of the time without the store. Places that were given before are known to everybody who was
-given a later one, so they are used. Beyond them, each process assumes that the others send just what
-it sends itself: an image of ours counts as many times as there are processes. With a shadow that is
-true, the sum over all processes then stays within the limit, whatever each of them sends, and
-once the shadow has run out each has the limit divided by their number.
-
-What is not known: what others placed after the store answered us last. They are expected to have gone
-on at the pace that they had.
+The windows of this queue are a *shadow* of the time line (`imagesdk.limiters._redis_shadow`): good for
+forecasts, and what remains when the store is gone.
 """
 
 from __future__ import annotations
@@ -36,8 +27,9 @@ from imagesdk.errors import (
 )
 from imagesdk.limiters._limits import Settings
 from imagesdk.limiters._queue import BACKFILL_DELAY, QueueTicket, Waiter, was_sent
+from imagesdk.limiters._redis_shadow import SAME, Shadow
 from imagesdk.limiters._redis_store import Placement, RedisStore, Reservation, StoreUnavailable
-from imagesdk.limiters._schedule import Cost, Dimension, Permit, Schedule
+from imagesdk.limiters._schedule import Cost, Dimension, Permit
 from imagesdk.limiters.base import CallTooLarge, Reason
 from imagesdk.limiters.local import _LocalQueue
 
@@ -60,85 +52,6 @@ _OFFERED = 12
 """Later calls, of different sizes, that are offered to the store for back-fill."""
 _PLACES = 3
 """Places that a process has at most: the head's, and those of later calls that go before it."""
-_EXPECTED = "expected"
-"""Name of what others are thought to have placed that we do not know of."""
-_SAME = 0.02
-"""Seconds within which a place is the same as before: the store's answers take different times."""
-
-
-@attrs.define(eq=False)
-class _Shadow(Schedule):
-    """The common windows as far as they are known.
-
-    Attributes:
-        weight: How often counts what we send: 1 with the store, without it once for each process.
-        entries: What was put, by its name in the store.
-    """
-
-    weight: int = 1
-    entries: dict[str, Permit] = attrs.field(factory=dict, init=False)
-
-    def takes(self, cost: Cost) -> bool:
-        """Return False if *cost* is more than our share."""
-        return super().takes(self._weighed(cost))
-
-    def has_room(self, now: float, cost: Cost) -> bool:
-        """Return True if *cost* fits now."""
-        return super().has_room(now, self._weighed(cost))
-
-    def delay(self, now: float, cost: Cost, after: Cost | None = None) -> float:
-        """Return the seconds until *cost* fits."""
-        return super().delay(
-            now, self._weighed(cost), None if after is None else self._weighed(after)
-        )
-
-    def admit(self, now: float, cost: Cost) -> Permit:
-        """Record *cost* as sent at *now*, without the store."""
-        return super().admit(now, self._weighed(cost))
-
-    def move(self, permit: Permit, at: float) -> Permit:
-        """Do nothing: the queue moves what is on the time line."""
-        del at
-        return permit
-
-    def used(self, now: float) -> int:
-        """Return the images that count at *now*, without those that are still to be sent."""
-        live = [permit for permit in self.entries.values() if permit.live and permit.at <= now]
-        return max(
-            (
-                sum(p.cost.images for p in live if p.at > now - window.period - window.jitter)
-                for window in self.windows
-                if window.dimension == "images"
-            ),
-            default=0,
-        )
-
-    def put(self, name: str, at: float, cost: Cost) -> Permit:
-        """Record what is on the time line, or move it."""
-        known = self.entries.get(name)
-        if known is not None:
-            if known.live and known.cost == cost and abs(known.at - at) < _SAME:
-                return known
-            self.give_back(known)
-        self.entries[name] = permit = Schedule.admit(self, at, cost)
-        return permit
-
-    def drop(self, name: str) -> None:
-        """Forget what is not on the time line any more."""
-        permit = self.entries.pop(name, None)
-        if permit is not None:
-            self.give_back(permit)
-
-    def forget(self, now: float) -> None:
-        """Forget what has left all windows."""
-        for window in self.windows:
-            window.used(now)
-        longest = max((w.period + w.jitter for w in self.windows), default=0.0)
-        for name in [name for name, p in self.entries.items() if p.at <= now - longest]:
-            del self.entries[name]
-
-    def _weighed(self, cost: Cost) -> Cost:
-        return cost if self.weight == 1 else Cost(*(self.weight * each for each in cost))
 
 
 @attrs.define(eq=False)
@@ -180,12 +93,11 @@ class SharedQueue(_LocalQueue):
         on_store_error: OnStoreError,
     ) -> None:
         super().__init__(settings, stop_all)
-        self._schedule = self._shadow = _Shadow(self._schedule.windows)
+        self._schedule = self._shadow = Shadow(self._schedule.windows)
         self._store = store
         self._on_store_error = on_store_error
         self._places: list[_Place] = []
         self._sent: dict[Permit, Reservation] = {}
-        self._others: set[str] = set()
         self._noted: set[str] = set()
         self._alone_since: float | None = None
         self._alone_until = -math.inf
@@ -410,13 +322,7 @@ class SharedQueue(_LocalQueue):
         if self._alone_since is not None:
             self._rejoin(now)
         if placement.others is not None:
-            names = {entry.id for entry in placement.others}
-            for name in self._others - names:
-                self._shadow.drop(name)
-            self._others = names
-            for entry in placement.others:
-                self._shadow.put(entry.id, entry.at, entry.cost)
-            self._shadow.forget(now)
+            self._shadow.hear(placement.others, now)
         self._hear_pause(placement.paused, now)
         before = self._facts(now)
         for name, limit in placement.named.items():
@@ -429,9 +335,9 @@ class SharedQueue(_LocalQueue):
 
     def _hear_pause(self, paused: float, now: float) -> None:
         """Pause, too, when another process got a 429."""
-        if now + paused <= self._pause_until + _SAME or paused <= 0:
+        if now + paused <= self._pause_until + SAME or paused <= 0:
             return
-        if self.max_pause is not None and paused > self.max_pause + _SAME:
+        if self.max_pause is not None and paused > self.max_pause + SAME:
             message = f"another process was asked to pause for {paused:.0f} s; max_pause is "
             error = RateLimitError(message + f"{self.max_pause:g} s", retry_after=paused)
             self._pause(error, paused, now)
@@ -468,7 +374,7 @@ class SharedQueue(_LocalQueue):
                 alone = self._on_store_error == "local"
                 self._shadow.weight = (self._store.peers or _UNKNOWN_PEERS) if alone else 1
                 if alone:
-                    self._expect_others(now)
+                    self._shadow.expect(self._store.others, self._store.seen_at, now)
                 else:
                     self._forget_places()
                 how = f"a share of 1/{self._shadow.weight}" if alone else "no limit"
@@ -476,29 +382,6 @@ class SharedQueue(_LocalQueue):
             elif self._lasts():
                 self._split_what_is_too_large()
             self.poke()
-
-    def _expect_others(self, now: float) -> None:
-        """Assume that the others went on as before since the store showed us what they have."""
-        window = min(
-            (w for w in self._shadow.windows if w.dimension == "images"), key=lambda w: w.period
-        )
-        length, seen_at, others = (
-            window.period + window.jitter,
-            self._store.seen_at,
-            self._store.others,
-        )
-        busiest = max(
-            (
-                sum(other.cost.images for other in others if end.at - length < other.at <= end.at)
-                for end in others
-            ),
-            default=0,
-        )
-        since = max(seen_at, now - length)
-        known = sum(other.cost.images for other in others if other.at > since)
-        expected = math.ceil(busiest * min(1.0, (now - seen_at) / length)) - known
-        if expected > 0:
-            self._shadow.put(_EXPECTED, now, Cost(expected, 0))
 
     def _forget_places(self) -> None:
         for place in list(self._places):
@@ -528,7 +411,7 @@ class SharedQueue(_LocalQueue):
         _log.info("the limiter's store is back")
         self._alone_since, self._alone_until, self._shadow.weight = None, -math.inf, 1
         self._unclear_until = now + max(w.period + w.jitter for w in self._shadow.windows)
-        self._shadow.drop(_EXPECTED)
+        self._shadow.expect_none()
         for own in self._store.own(now):
             if own.id in self._noted:
                 self._shadow.put(own.id, own.at, own.cost)
@@ -552,7 +435,7 @@ class SharedQueue(_LocalQueue):
             good = self._stands(place)
             if good and left > _EARLY:
                 continue
-            late = left < -max(self._store.slack, _SAME) or self._held(now) is not None
+            late = left < -max(self._store.slack, SAME) or self._held(now) is not None
             if good and not late and self._let_go(place.waiter, place.reservation, now):
                 self._places.remove(place)
             else:
