@@ -193,8 +193,10 @@ class RedisConnection:
         self._lock = threading.Lock()
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         try:
-            redis.asyncio.ConnectionPool.from_url(url, **self._options)
-        except ValueError as error:
+            # Not connected: what the URL says is only looked at when there is one.
+            pool = redis.asyncio.ConnectionPool.from_url(url, **self._options)
+            pool.make_connection()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError) as error:
             raise ConfigurationError(f"the URL of the store cannot be used: {error}") from None
 
     async def call(self, keys: Sequence[str], ask: bytes) -> bytes:

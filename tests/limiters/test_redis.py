@@ -917,7 +917,10 @@ async def test_tls(tmp_path: Path) -> None:
         await peers.aclose()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "", "redis://host:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1", "127.0.0.1:6379", "", "redis://host:port", "redis://host?unknown=1"],
+)
 def test_bad_urls(url: str) -> None:
     """A URL that cannot be used is refused before anything is sent."""
     with pytest.raises(ConfigurationError, match="the URL of the store"):
