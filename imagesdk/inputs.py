@@ -21,7 +21,7 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence, Sized
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar, cast
+from typing import IO, Any, TypeAlias, TypeGuard, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import attrs
@@ -37,6 +37,8 @@ __all__ = ("ResolvedInput", "as_list", "by_reference", "resolve", "resolve_path"
 _PIECE_BYTES = 192 * 1024
 """An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
+_PROBED_AT_ONCE_BYTES = 32 * 1024
+"""What is larger is looked at in a thread: a file can have a chunk or a marker for every few bytes."""
 _LONG_PATH = 1024
 """Characters. What is longer and no file is meant to be the image itself, and not for a message."""
 _URL_BEGINNINGS = ("http://", "https://")
@@ -110,11 +112,10 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
         raise _unusable(name, "the BytesIO is closed", "pass it before it is closed")
     if isinstance(value, bytes | bytearray | memoryview | io.BytesIO):
         source = _from_memory(name, value)
-    elif isinstance(value, str) and value.startswith("data:"):
-        source = _from_data_url(name, value)
     else:  # everything else may block
         source, own_name = await asyncio.to_thread(_from_blocking, name, value)
-    if isinstance(source, FileSource) and source.size_bytes:
+    in_memory = isinstance(source, MemorySource) and source.size_bytes <= _PROBED_AT_ONCE_BYTES
+    if source.size_bytes and not in_memory:
         info, problem = await asyncio.to_thread(_probe, name, source)
     else:
         info, problem = _probe(name, source)
@@ -142,7 +143,7 @@ def resolve_path(name: str, path: str | os.PathLike[str]) -> ResolvedInput:
         InvalidImageError: It is not there, cannot be read, or is empty.
     """
     source: _Source
-    if isinstance(path, str) and path.startswith("data:"):
+    if _is_data_url(path):
         source, own_name = _from_data_url(name, path), None
     else:
         source, own_name = _from_path(name, path)
@@ -248,6 +249,10 @@ def _from_memory(name: str, value: bytes | bytearray | memoryview | io.BytesIO) 
         data, label = memoryview(value), "the bytes object"
     hint = f"pass the bytes of an image file as {name}"
     return MemorySource(data=data.cast("B"), label=label, hint=hint)
+
+
+def _is_data_url(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.startswith("data:")
 
 
 def _from_data_url(name: str, url: str) -> MemorySource:
@@ -417,7 +422,9 @@ def _told(source: _Source) -> str | None:
 
 
 def _from_blocking(name: str, value: object) -> tuple[_Source, str | None]:
-    """Open a path, a file object or a picture; runs in a thread."""
+    """Open a path, a file object or a picture, or decode a data URL; runs in a thread."""
+    if _is_data_url(value):
+        return _from_data_url(name, value), None
     if isinstance(value, str | os.PathLike):
         return _from_path(name, value)
     if _is_picture(value):
