@@ -80,7 +80,7 @@ _PANELS = (
 
 
 def draw(results: Results) -> str:
-    """Return the picture; panels of workloads that were not measured are left out."""
+    """Return the picture; panels of workloads that were not measured are left out, and it says if all are."""
     panels = [(panel, values) for panel in _PANELS if (values := panel.values(results))]
     parts: list[str] = []
     top = _TOP
@@ -89,6 +89,11 @@ def draw(results: Results) -> str:
         for column, (panel, values) in enumerate(row):
             parts += _bars(panel, values, left=column * _COLUMN, top=top)
         top += _HEAD + _STEP * max(len(values) for _, values in row) + _GAP
+    if not panels:
+        drawn = ", ".join(dict.fromkeys(panel.workload for panel in _PANELS))
+        nothing = f"None of the workloads that are drawn was measured: {drawn}."
+        parts.append(f'<text x="16" y="{top}">{nothing}</text>')
+        top += _STEP + _GAP
     height = top + _BOTTOM - _GAP
     about = f"{results.about['day']}, {results.about['machine']}; medians of rounds in turn"
     return "\n".join(

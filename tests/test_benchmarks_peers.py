@@ -216,12 +216,15 @@ def test_a_failure_costs_the_status(tmp_path: Path) -> None:
 
 
 def test_the_picture_has_a_bar_for_each_client() -> None:
-    """It is well-formed, for light and dark, and draws no more than there is."""
+    """It is well-formed, for light and dark, draws no more than there is, and says if that is nothing."""
     svg = draw(results_of(1.0, 10.0))
     root = ET.fromstring(svg)  # noqa: S314 - our own
     assert "prefers-color-scheme: dark" in svg
     assert len(root.findall("{*}rect")) == 3 * 5 + 4 + 3 + 4
-    assert len(ET.fromstring(draw(Results(about=ABOUT))).findall("{*}rect")) == 0  # noqa: S314
+    nothing = draw(Results(about=ABOUT))
+    assert len(ET.fromstring(nothing).findall("{*}rect")) == 0  # noqa: S314
+    assert "None of the workloads that are drawn was measured: small-32, save-1x20mb-32" in nothing
+    assert "None of" not in svg
 
 
 @pytest.mark.parametrize(
