@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,20 +60,24 @@ async def run(arguments: argparse.Namespace) -> int:
                 session, *given, save_to=_folder(arguments), **fields
             )
         except PartialResultError as error:
-            code = report_error(error, "some_failed")
+            code = await _rescue(error, arguments)
             result = error.result
     if arguments.json:
         print(json.dumps(_document(result), indent=2))
     else:
-        for image in result.data:
-            if image.path is not None or image.url is not None:  # the report says why it is no file
-                print(_shown(image.url) if image.path is None else _line(image))
+        _print_lines(result)
     return code
 
 
 def _shown(url: str | None) -> str:
     """Return a URL without what would move the cursor of a terminal: a server wrote it."""
     return "".join(c if c.isprintable() else quote(c) for c in url or "")
+
+
+def _print_lines(result: ImagesResponse) -> None:
+    for image in result.data:
+        if image.path is not None or image.url is not None:  # the report says why it is no file
+            print(_shown(image.url) if image.path is None else _line(image), flush=True)
 
 
 def _line(image: Image) -> str:
@@ -158,25 +164,57 @@ async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
             input_fidelity=arguments.input_fidelity,
             **fields,
         )
+    code = EXIT_CODES["done"]
     failure: OSError | None = None
     async with stream as events:
-        async for event in events:
-            try:
-                await _show(event, arguments)
-            except OSError as error:  # a full disk or a closed pipe; what is paid for still comes
-                failure = error
-    return EXIT_CODES["done"] if failure is None else report_error(failure, "some_failed")
+        try:
+            async for event in events:
+                try:
+                    await _show(event, arguments)
+                except (
+                    OSError
+                ) as error:  # a full disk or a closed pipe; what is paid for still comes
+                    failure = error
+        except PartialResultError as error:
+            code = await _rescue(error, arguments)
+            _show_completed(error.result, arguments)
+    return code if failure is None else report_error(failure, "some_failed")
 
 
 async def _show(event: PartialImage | CompletedImage, arguments: argparse.Namespace) -> None:
     """Save a partial image, as the session has saved the completed one, and print a line."""
-    if isinstance(event, PartialImage):
-        one = ImagesResponse(created=None, data=(event.image,))
-        await one.save(arguments.out, name=f"{arguments.name}-partial")
-        said = {"event": "partial", "index": event.index, **_description(event.image)}
-    else:
-        said = {"event": "completed", **_document(event.response)}
+    if isinstance(event, CompletedImage):
+        _show_completed(event.response, arguments)
+        return
+    one = ImagesResponse(created=None, data=(event.image,))
+    await one.save(arguments.out, name=f"{arguments.name}-partial")
+    said = {"event": "partial", "index": event.index, **_description(event.image)}
     print(json.dumps(said) if arguments.json else _line(event.image), flush=True)
+
+
+def _show_completed(result: ImagesResponse, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps({"event": "completed", **_document(result)}), flush=True)
+    else:
+        _print_lines(result)
+
+
+async def _rescue(error: PartialResultError, arguments: argparse.Namespace) -> int:
+    """Tell of a result that is not as it was asked for, and return the exit code.
+
+    What the disk did not take is in memory, where it would end with the program: it goes into the
+    system's folder for temporary files.
+    """
+    code = report_error(error, "some_failed")
+    unsaved = tuple(i for i in error.result.data if i.path is None and i.url is None)
+    if unsaved:
+        try:
+            folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="imagesdk-")
+            await attrs.evolve(error.result, data=unsaved).save(folder, name=arguments.name)
+        except OSError as second:
+            return report_error(second, "some_failed")
+        print(f"  what was not saved is in {folder}", file=sys.stderr)
+    return code
 
 
 def _extra(pairs: list[str]) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -438,6 +439,41 @@ def test_a_full_disk_is_told(
     assert main([*arguments, "--json"]) == EXIT_CODES["some_failed"]
     assert json.loads(capsys.readouterr().out)["images"][0]["path"] is None
     assert files_in(out) == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_full_disk_does_not_take_outlives_the_program(  # noqa: PLR0917
+    streamed: bool,  # noqa: FBT001
+    full: bool,  # noqa: FBT001
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An image that was paid for goes into the folder for temporary files, if that is not full, too."""
+    fsync, errors = os.fsync, iter([True, full])
+
+    def once(descriptor: int) -> None:
+        if next(errors):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", once)  # the operating system, not our code
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    arguments = ["generate", "a fox", "--model", "gpt-image-2", "--out", str(out), "--emulator"]
+    if streamed:
+        arguments += ["--stream", "--partial-images", "0"]
+    assert main(arguments) == EXIT_CODES["some_failed"]
+    captured = capsys.readouterr()
+    assert files_in(out) == []
+    found = list(tmp_path.glob("imagesdk-*/image-1.png"))
+    if full:
+        assert (found, captured.out) == ([], "")
+        assert captured.err.endswith(": No space left on device\n")
+    else:
+        assert captured.out == f"{found[0]}  1024x1024 image/png\n"
+        assert captured.err.endswith(f"  what was not saved is in {found[0].parent}\n")
 
 
 def test_a_partial_result_is_saved_and_exit_code_3(
