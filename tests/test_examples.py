@@ -201,8 +201,11 @@ def test_an_application_is_tested_as_the_page_says(tmp_path: Path) -> None:
     assert re.search(r"^1 failed, 8 passed in", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_the_tests_of_the_example_find_their_fixtures_in_the_repository() -> None:
+def test_the_tests_of_the_example_find_their_fixtures_in_the_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """``pytest examples/test_my_app.py`` needs nothing of this repository's own settings for pytest."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # they are for the tests around this one
     done = subprocess.run(
         [
             *PYTEST,

@@ -262,7 +262,7 @@ def test_what_ends_in_a_live_loop_finds_a_new_driver() -> None:
 
 def test_closed_loops_get_no_permits() -> None:
     """Calls whose loop was closed are passed over and forgotten, wherever they stood in the line."""
-    limiter = limiter_of(1, 0.15)
+    limiter = limiter_of(1, 0.6)  # both loops end before the first of their calls may go
 
     async def main() -> None:
         await admitted_at(limiter)
@@ -273,9 +273,9 @@ def test_closed_loops_get_no_permits() -> None:
         await asyncio.sleep(0)
         for loop in ended:
             await asyncio.to_thread(loop.end)
-        async with asyncio.timeout(1):
-            assert await last - await driver < 0.3
-        await asyncio.gather(*(admitted_at(limiter) for _ in range(2)))
+        async with asyncio.timeout(5):
+            assert await last - await driver < 0.9
+        await admitted_at(limiter)
         assert limiter.snapshot().queued == 0
 
     asyncio.run(main())
