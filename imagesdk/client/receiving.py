@@ -7,8 +7,10 @@ its way to a file are held in memory. Whatever ends an exchange early leaves no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
+
+import attrs
 
 from imagesdk.errors import ImageSDKError, ProtocolError, TransportError
 from imagesdk.protocol.decode import Answer, AnswerDecoder
@@ -17,8 +19,10 @@ from imagesdk.sinks import FileSink
 from imagesdk.transport.base import Reply, too_large
 
 __all__ = (
+    "IN_THREAD_BYTES",
     "PIECE_BYTES",
     "NewSink",
+    "Unhurried",
     "close_files",
     "give_way",
     "receive_answer",
@@ -33,8 +37,8 @@ PIECE_BYTES = 256 * 1024
 """What is decoded at once, without a copy of what asyncio reads at once: 0.1 ms of work."""
 _KEPT = 0.005
 """Seconds that the event loop may be kept."""
-_IN_THREAD_BYTES = 256 * 1024
-"""Answers from this size on are put together in a thread: what is not image may be large, too."""
+IN_THREAD_BYTES = 256 * 1024
+"""Usual size from which on answers are put together in a thread: what is not image may be large, too."""
 
 
 async def receive_answer(
@@ -45,6 +49,7 @@ async def receive_answer(
     secret: str,
     list_key: str = "data",
     cut_off: Callable[[], ImageSDKError | None] = lambda: None,
+    in_thread_bytes: int = IN_THREAD_BYTES,
 ) -> Answer:
     """Return the answer that *reply* brings; its images go into sinks while they arrive.
 
@@ -56,6 +61,7 @@ async def receive_answer(
         list_key: Where the list of images is in the answer.
         cut_off: Asked when the task is cancelled: why no more is read, if the images that are complete
             are wanted all the same; None if they are not.
+        in_thread_bytes: Answers from this size on are put together in a thread.
 
     Raises:
         TransportError: It broke off before an image was complete.
@@ -90,7 +96,7 @@ async def receive_answer(
             if (interrupted := cut_off()) is None:
                 raise
             is_cut_off = True
-        if decoder.size_bytes < _IN_THREAD_BYTES:
+        if decoder.size_bytes < in_thread_bytes:
             answer = decoder.finish(interrupted)
         else:
             answer = await asyncio.to_thread(decoder.finish, interrupted)
@@ -103,6 +109,28 @@ async def receive_answer(
             raise asyncio.CancelledError from None
         raise
     return answer
+
+
+@attrs.frozen
+class Unhurried:
+    """A reply that lets the event loop turn before each piece, also before one that is there."""
+
+    _reply: Reply
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self._reply.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers with their names in lower case."""
+        return self._reply.headers
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body."""
+        await asyncio.sleep(0)
+        return await self._reply.read()
 
 
 async def _feed(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from imagesdk.errors import (
     ProtocolError,
     ResponseInterruptedError,
 )
+from imagesdk.protocol.decode import AnswerDecoder
 from imagesdk.protocol.encode import WireRequest
 from imagesdk.retry import RetryPolicy
 from imagesdk.testing import ScriptedAnswer, ScriptedTransport
@@ -184,6 +186,35 @@ async def test_the_loop_is_free_though_reading_never_waits() -> None:
             await client.generate("a fox")
         turning.cancel()
     assert turns >= 4
+
+
+@pytest.mark.parametrize(("size_bytes", "is_large"), [(100_000, False), (5_000_000, True)])
+async def test_what_follows_a_large_upload_is_done_a_part_at_a_time(
+    size_bytes: int,
+    is_large: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The event loop turns before each piece of the answer, and a thread puts it together."""
+    in_thread: list[bool] = []
+    turned: list[int] = []
+    finish, read = AnswerDecoder.finish, AnswerDecoder.feed
+
+    def noting_finish(decoder: AnswerDecoder, interrupted: ImageSDKError | None) -> Any:
+        in_thread.append(threading.current_thread() is not threading.main_thread())
+        return finish(decoder, interrupted)
+
+    def noting_feed(decoder: AnswerDecoder, piece: bytes) -> None:
+        asyncio.get_running_loop().call_soon(turned.append, len(in_thread))
+        read(decoder, piece)
+
+    monkeypatch.setattr(AnswerDecoder, "finish", noting_finish)
+    monkeypatch.setattr(AnswerDecoder, "feed", noting_feed)
+    image = b"\x89PNG\r\n\x1a\n" + bytes(size_bytes)
+    options: dict[str, Any] = {"validate": "off"}
+    async with session(ScriptedTransport([ScriptedAnswer(body_of(*SMALL))]), **options) as client:
+        await client.edit(image, "a fox", model="gpt-image-2")
+    assert in_thread == [is_large]
+    assert (turned == [0]) == is_large  # before it was put together, or after
 
 
 async def outcome_of(answer: ScriptedAnswer, folder: Path) -> ImageSDKError | None:
