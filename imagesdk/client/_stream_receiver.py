@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import attrs
 
@@ -16,7 +15,7 @@ from imagesdk.events import Partial
 from imagesdk.observability._logging import LOGGER
 from imagesdk.protocol.decode import Answer
 from imagesdk.protocol.imagestream import PartialItem, StreamDecoder, StreamItem
-from imagesdk.transport.base import Reply
+from imagesdk.transport.base import Reply, WrappedReply
 
 __all__ = ("StreamReceiver",)
 
@@ -129,24 +128,15 @@ def _is_stream(reply: Reply, begin: bytes) -> bool:
 
 
 @attrs.define
-class _Peeked:
+class _Peeked(WrappedReply):
     """A reply whose first piece was read before."""
 
-    _reply: Reply
     first: bytes
     _begun: bool = attrs.field(default=False, init=False)
 
-    @property
-    def status(self) -> int:
-        return self._reply.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._reply.headers
-
     async def read(self) -> bytes:
         if self._begun:
-            return await self._reply.read()
+            return await super().read()
         self._begun = True
         return self.first
 

@@ -21,7 +21,7 @@ from imagesdk.protocol.encode import BytesBody, WireRequest
 from imagesdk.protocol.multipart import MultipartBody
 from imagesdk.protocol.refusals import MAX_ERROR_BYTES, clip, redact, refusal, shown_url
 from imagesdk.retry import RetryContext, RetryPolicy, classify, retrying
-from imagesdk.transport.base import Progress, Reply, Transport, read_all
+from imagesdk.transport.base import Progress, Reply, Transport, WrappedReply, read_all
 
 __all__ = ("Api", "FreeCall")
 
@@ -188,20 +188,9 @@ class Api:
         return known
 
 
-@attrs.frozen
-class _Impatient:
+class _Impatient(WrappedReply):
     """A reply that does not wait for ever for its next piece."""
-
-    _reply: Reply
-
-    @property
-    def status(self) -> int:
-        return self._reply.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._reply.headers
 
     async def read(self) -> bytes:
         async with asyncio.timeout(_SILENCE):
-            return await self._reply.read()
+            return await super().read()

@@ -7,16 +7,14 @@ its way to a file are held in memory. Whatever ends an exchange early leaves no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
-
-import attrs
 
 from imagesdk.errors import ImageSDKError, ProtocolError, TransportError
 from imagesdk.protocol.decode import Answer, AnswerDecoder
 from imagesdk.protocol.parts import PartSink
 from imagesdk.sinks import FileSink
-from imagesdk.transport.base import Reply, too_large
+from imagesdk.transport.base import Reply, WrappedReply, too_large
 
 __all__ = (
     "IN_THREAD_BYTES",
@@ -111,26 +109,13 @@ async def receive_answer(
     return answer
 
 
-@attrs.frozen
-class Unhurried:
+class Unhurried(WrappedReply):
     """A reply that lets the event loop turn before each piece, also before one that is there."""
-
-    _reply: Reply
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        return self._reply.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Headers with their names in lower case."""
-        return self._reply.headers
 
     async def read(self) -> bytes:
         """Return the next piece of the body."""
         await asyncio.sleep(0)
-        return await self._reply.read()
+        return await super().read()
 
 
 async def _feed(

@@ -11,7 +11,15 @@ import attrs
 from imagesdk.errors import PayloadTooLargeError, Phase, ProtocolError, TransportError
 from imagesdk.protocol.encode import WireRequest
 
-__all__ = ("Credentials", "Progress", "Reply", "Transport", "read_all", "too_large")
+__all__ = (
+    "Credentials",
+    "Progress",
+    "Reply",
+    "Transport",
+    "WrappedReply",
+    "read_all",
+    "too_large",
+)
 
 
 @attrs.define
@@ -59,6 +67,27 @@ class Reply(Protocol):
             ProtocolError: It cannot be unpacked.
         """
         ...
+
+
+@attrs.define
+class WrappedReply:
+    """A reply that reads another one; a subclass says in which way."""
+
+    _reply: Reply
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self._reply.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers with their names in lower case."""
+        return self._reply.headers
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body; see `Reply`."""
+        return await self._reply.read()
 
 
 class Transport(Protocol):
