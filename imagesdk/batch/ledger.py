@@ -277,9 +277,7 @@ class Ledger:
                 "safe: run it again once that is put right"
             ) from error
         except OSError as error:
-            if (
-                error.filename is None
-            ):  # a write has no name; that of the manifest is the only one here
+            if error.filename is None:  # a write has none; the manifest's is the only one here
                 error.filename = os.fspath(self._out / MANIFEST)
                 error.add_note("the ledger has all that was done: make room, and run it again")
             raise

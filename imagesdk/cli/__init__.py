@@ -22,9 +22,7 @@ def report_error(error: Exception, exit_code: str) -> int:
     said = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        said = (
-            f"{' -> '.join(names)}: {error.strerror}"  # without the number that Python puts first
-        )
+        said = f"{' -> '.join(names)}: {error.strerror}"  # without Python's number
     print(f"imagesdk: {said}", file=sys.stderr)
     if request_id := getattr(error, "request_id", None):
         print(f"  request id: {request_id}", file=sys.stderr)

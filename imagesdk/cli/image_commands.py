@@ -171,10 +171,8 @@ async def _stream(session: ImageSession, arguments: argparse.Namespace) -> int:
             async for event in events:
                 try:
                     await _show(event, arguments)
-                except (
-                    OSError
-                ) as error:  # a full disk or a closed pipe; what is paid for still comes
-                    failure = error
+                except OSError as error:
+                    failure = error  # a full disk or a closed pipe; what is paid for still comes
         except PartialResultError as error:
             code = await _rescue(error, arguments)
             _show_completed(error.result, arguments)

@@ -31,9 +31,7 @@ from imagesdk.client.streaming import ImageStream
 from imagesdk.errors import Attempt, ConfigurationError
 from imagesdk.events import Downloaded, Event
 from imagesdk.limiters.base import Limiter, LimiterSnapshot, Priority, Slots
-from imagesdk.models.choices import (
-    Model,
-)
+from imagesdk.models.choices import Model
 from imagesdk.models.profiles import ServerProfile
 from imagesdk.models.requests import (
     EditRequest,
