@@ -518,6 +518,41 @@ async def test_plain_http_where_tls_is_expected() -> None:
                 await images.generate("a fox")
 
 
+# Receiving -----------------------------------------------------------------------------------
+
+
+async def test_small_pieces_until_the_answer_is_there() -> None:
+    """What malloc has at hand is asked of the socket for what may be small, and more for what is not."""
+    asked: list[int] = []
+
+    class Noting(socket.socket):
+        def recv(self, size: int, flags: int = 0, /) -> bytes:
+            asked.append(size)
+            return super().recv(size, flags)
+
+    large = 3_000_000
+
+    async def answer_at_length(connection: Connection) -> None:
+        await connection.read()
+        connection.answer(GOOD + b" " * large)
+
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(socket_factory=lambda info: Noting(*info[:3]))
+        ) as http,
+        served(good, answer_at_length, good, client_session=http) as (_, images),
+    ):
+        await images.generate("a fox")
+        assert asked == [64 * 1024]
+        asked.clear()
+        await images.generate("a fox")
+        assert (asked[0], asked[-1]) == (64 * 1024, 256 * 1024)
+        assert asked.count(64 * 1024) < 4
+        asked.clear()
+        await images.generate("a fox")
+        assert asked == [64 * 1024]
+
+
 # Sessions ------------------------------------------------------------------------------------
 
 
