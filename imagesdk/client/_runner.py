@@ -26,6 +26,7 @@ from imagesdk.client._assembly import (
 )
 from imagesdk.client._pipeline import Call, Pipeline
 from imagesdk.client._stream_receiver import StreamReceiver
+from imagesdk.client._turns import Turns
 from imagesdk.client.config import Endpoint
 from imagesdk.client.delivery import Delivery
 from imagesdk.client.downloads import Downloader
@@ -90,6 +91,7 @@ class Runner:
     downloader: Downloader
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     own_headers: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    _turns: Turns = attrs.field(factory=Turns, init=False)
     _calls: int = attrs.field(default=0, init=False)
     _right: dict[Hashable, ModelFamily] = attrs.field(factory=dict, init=False)
 
@@ -207,6 +209,7 @@ class Runner:
             call = self._call(prepared.parts[0], prepared, None)
             call.receive = StreamReceiver(
                 pipeline=self.pipeline,
+                turns=self._turns,
                 deliver=deliver,
                 whole_answers=self.profile.stream_events == "answers",
             )

@@ -7,6 +7,7 @@ import asyncio
 import attrs
 
 from imagesdk.client._pipeline import Call, Pipeline
+from imagesdk.client._turns import Turns
 from imagesdk.client.receiving import PIECE_BYTES, give_way
 from imagesdk.client.results import Image
 from imagesdk.client.streaming import Deliver, PartialImage
@@ -21,6 +22,8 @@ __all__ = ("StreamReceiver",)
 
 _BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbf")
 _BEGIN_BYTES = max(map(len, _BEGINNINGS))
+_PILED_BYTES = 32 * 1024
+"""Bytes of a piece that has piled up: the server is faster than what decodes it."""
 _END_WAIT = 0.25
 """Seconds for the end of a stream whose image is complete: then its connection can be used again."""
 _END_BYTES = 64 * 1024
@@ -32,11 +35,13 @@ class StreamReceiver:
 
     Attributes:
         pipeline: Reads an answer that is no stream, and tells of events.
+        turns: Of the session's streams.
         deliver: Takes the partial images.
         whole_answers: Whether the completed image comes in an event that is a whole answer.
     """
 
     pipeline: Pipeline
+    turns: Turns
     deliver: Deliver
     whole_answers: bool = False
     _last: PartialImage | None = attrs.field(default=None, init=False)
@@ -68,19 +73,25 @@ class StreamReceiver:
             while more:
                 piece = await reply.read()
                 more = bool(piece)
+                if len(piece) >= _PILED_BYTES:
+                    await self.turns.take(self)
                 for start in range(0, len(piece) or 1, PIECE_BYTES):
                     kept_since = await give_way(kept_since, now=start > 0)
                     part = piece[start : start + PIECE_BYTES]
                     for item in decoder.feed(part) if part else decoder.finish():
+                        self.turns.leave(self)
                         if isinstance(item, Answer):
                             await _read_end(call, reply)
                             return item
                         await self._take(call, item)
                         kept_since = await give_way(kept_since)  # a piece holds many small events
+                self.turns.keep(self)
         except TransportError as error:
             if not call.begun:
                 raise
             why, broken = str(error), error
+        finally:
+            self.turns.leave(self)
         incomplete: StreamIncompleteError = decoder.incomplete(why)
         incomplete.partial = self._last
         # Its frames hold the raw stream, in which a server may echo the key.
