@@ -9,7 +9,7 @@ each workload, and ends with status 1 if a figure that must be reached was misse
     python -m benchmarks --only small-32,save-1x20mb-32 --rounds 5
     python -m benchmarks --render results.json --markdown docs/benchmarks.md --svg docs/benchmarks.svg
 
-It needs Linux, the ``dev`` extra, and a few GB of memory. LiteLLM needs an older openai, so it is run by an
+It needs Linux, the ``dev`` extra, and a few GB of memory; what may take more than is free is left out. LiteLLM needs an older openai, so it is run by an
 interpreter of its own: ``python -m venv .litellm && .litellm/bin/pip install litellm``, then
 ``--litellm .litellm/bin/python``.
 """
@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks import _peers_report as report, import_time
 from benchmarks._peers_picture import draw
 from benchmarks._peers_results import Results, Verdict
-from benchmarks._peers_runs import Runner, run_python
+from benchmarks._peers_runs import Runner, available_bytes, run_python
 from benchmarks._peers_workloads import WORKLOADS
 
 __all__ = ("main",)
@@ -129,6 +129,10 @@ def _measure(options: argparse.Namespace) -> Results:
     with Runner.start(options.litellm) as runner:
         for name, workload in WORKLOADS.items():
             if name not in names:
+                continue
+            if (free := available_bytes()) < workload.memory_bytes:
+                most = f"it may take {workload.memory_bytes / 1e9:.1f} GB of memory"
+                print(f"\n{name} is left out: {most}, and {free / 1e9:.1f} GB are free", flush=True)
                 continue
             usual = _DECIDING_ROUNDS if workload.decides else _ROUNDS
             rounds = options.rounds or (1 if options.quick else usual)

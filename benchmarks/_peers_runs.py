@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,12 +17,20 @@ from benchmarks._peers_client import WARM_UP_BYTES, Settings
 from benchmarks._peers_server import picture
 from benchmarks._peers_workloads import Workload
 
-__all__ = ("Rounds", "Runner", "prepared_server", "run_python")
+__all__ = ("Rounds", "Runner", "available_bytes", "prepared_server", "run_python")
 
 Rounds: TypeAlias = dict[str, list[dict[str, float]]]
 """For each client what each round has measured: the fields of `Measured`, and ``requests``."""
 _TIMEOUT = 300.0
 _ROOT = Path(__file__).parents[1]
+
+
+def available_bytes() -> int:
+    """Return the memory that programs may take without swapping."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    if found is None:
+        raise RuntimeError("/proc/meminfo has no MemAvailable")
+    return int(found[1]) * 1024
 
 
 def run_python(interpreter: str, *arguments: str) -> str:

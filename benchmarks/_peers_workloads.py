@@ -6,9 +6,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-__all__ = ("BASELINE", "OURS", "WORKLOADS", "Kind", "Workload")
+__all__ = ("BASELINE", "OURS", "WORKLOADS", "Form", "Kind", "Workload")
 
 Kind: TypeAlias = Literal["small", "save", "upload", "stream", "map"]
+Form: TypeAlias = Literal["path", "bytes", "BytesIO"]
 
 MB = 1_000_000
 OURS = "imagesdk"
@@ -44,7 +45,7 @@ class Workload:
     concurrency: int
     size_bytes: int = 512
     n: int = 1
-    form: Literal["path", "bytes", "BytesIO"] = "path"
+    form: Form = "path"
     decides: bool = False
 
     @property
@@ -57,6 +58,12 @@ class Workload:
             "stream": (OURS, BASELINE, _PLAIN, _RAW),  # LiteLLM has no partial images
             "map": (OURS,),
         }[self.kind]
+
+    @property
+    def memory_bytes(self) -> int:
+        """About the most that one of the clients takes: some hold an answer four times over, an upload once."""
+        in_flight = self.concurrency * self.n * self.size_bytes
+        return in_flight * 6 // 5 if self.kind == "upload" else in_flight * 5
 
     def requests_of(self, client: str) -> int:
         """Return how many requests a client makes."""
@@ -89,9 +96,7 @@ def _save(size: int, n: int, concurrency: int, requests: int) -> Workload:
     )
 
 
-def _upload(
-    size: int, n: int, concurrency: int, form: Literal["path", "bytes", "BytesIO"]
-) -> Workload:
+def _upload(size: int, n: int, concurrency: int, form: Form) -> Workload:
     requests = "1 upload" if concurrency == 1 else f"{concurrency} uploads"
     return Workload(
         name=f"upload-{n}x{size}mb-{concurrency}-{form.lower()}",
@@ -124,34 +129,30 @@ def _in_flight(concurrency: int) -> str:
     return f"{concurrency} in flight" if concurrency > 1 else "one at a time"
 
 
+_CONCURRENCIES = (1, 8, 32)
+_ANSWERS = {  # images of so many MB, so many in one answer: how many answers with 1, 8 and 32 in flight
+    (1, 1): (16, 32, 64),
+    (4, 1): (8, 32, 32),
+    (20, 1): (2, 8, 32),
+    (1, 4): (8, 16, 32),
+    (4, 4): (4, 8, 32),
+    (20, 4): (2, 8, 32),
+}
+_FORMS: tuple[Form, ...] = ("path", "bytes", "BytesIO")
 _ALL = (
-    _small(1, 1000),
-    _small(8, 3000),
-    _small(32, 8000),
-    _save(1, 1, 1, 16),
-    _save(1, 1, 8, 32),
-    _save(1, 1, 32, 64),
-    _save(4, 1, 1, 8),
-    _save(4, 1, 8, 32),
-    _save(4, 1, 32, 32),
-    _save(20, 1, 1, 2),
-    _save(20, 1, 8, 8),
-    _save(20, 1, 32, 32),
-    _save(1, 4, 8, 16),
-    _save(4, 4, 8, 8),
-    _save(20, 4, 8, 8),
-    _upload(4, 1, 1, "path"),
-    _upload(4, 1, 8, "path"),
-    _upload(4, 1, 32, "path"),
-    _upload(4, 1, 32, "bytes"),
-    _upload(4, 1, 32, "BytesIO"),
-    _upload(20, 16, 1, "path"),
-    _upload(20, 16, 1, "bytes"),
-    _upload(20, 16, 1, "BytesIO"),
-    _upload(20, 16, 8, "path"),
-    _stream(1),
-    _stream(8),
-    _stream(32),
+    *map(_small, _CONCURRENCIES, (1000, 3000, 8000)),
+    *(
+        _save(size, n, concurrency, requests)
+        for (size, n), answers in _ANSWERS.items()
+        for concurrency, requests in zip(_CONCURRENCIES, answers, strict=True)
+    ),
+    *(
+        _upload(size, n, concurrency, form)
+        for size, n in ((4, 1), (20, 16))
+        for form in _FORMS
+        for concurrency in _CONCURRENCIES
+    ),
+    *map(_stream, _CONCURRENCIES),
     Workload(
         name="map",
         title="100,000 requests through map, 32 in flight",

@@ -7,6 +7,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -21,7 +22,7 @@ from benchmarks.__main__ import main
 from benchmarks._peers_footprint import requirements
 from benchmarks._peers_picture import draw, short
 from benchmarks._peers_results import TARGETS, Results, Verdict
-from benchmarks._peers_runs import Runner, prepared_server
+from benchmarks._peers_runs import Runner, available_bytes, prepared_server
 from benchmarks._peers_server import answer_to, picture
 from benchmarks._peers_workloads import WORKLOADS, Kind, Workload
 
@@ -150,6 +151,35 @@ def test_a_run_is_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture
         "AsyncOpenAI",
         "aiohttp script",
     ]
+
+
+def test_what_may_not_fit_into_the_memory_is_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workload that could take more than is free is named and passed over."""
+    monkeypatch.setattr("benchmarks.__main__.available_bytes", lambda: 12_000_000_000)
+    assert main(["--only", "upload-16x20mb-32-bytesio", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "upload-16x20mb-32-bytesio is left out: it may take 12.3 GB of memory, and 12.0 " in printed
+    )
+    assert available_bytes() > 100_000_000
+
+
+def test_all_sizes_and_forms_with_all_concurrencies() -> None:
+    """Answers of 1, 4 and 20 MB, one or four in each, and uploads in all forms: one, 8 and 32 at a time."""
+    measured = {
+        (each.kind, each.size_bytes, each.n, each.form, each.concurrency)
+        for each in WORKLOADS.values()
+    }
+    mb, concurrencies = 1_000_000, (1, 8, 32)
+    answers = product(["save"], [mb, 4 * mb, 20 * mb], [1, 4], ["path"], concurrencies)
+    forms = ["path", "bytes", "BytesIO"]
+    uploads = (
+        *product(["upload"], [4 * mb], [1], forms, concurrencies),
+        *product(["upload"], [20 * mb], [16], forms, concurrencies),
+    )
+    assert measured >= {*answers, *uploads}
 
 
 def test_the_list_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
