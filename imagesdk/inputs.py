@@ -1,11 +1,11 @@
 """Turn whatever a user calls an image into bytes that can be sent, again and again if need be.
 
 Each input becomes an `InputFile`: a name, a MIME type that comes from the bytes, and a source that
-yields the same bytes for every attempt. Files are read in pieces in a thread and are never held
-whole. A caller's file object is never closed, and its position never moves: it is read by offset
-through a duplicate of its file descriptor, so that any number of calls can use it side by side. A
-file object without one (gzip, zip, spooled, a pipe) is read into memory once; only a stream that is
-too long for that, cannot go back and tells its length is sent while it is read, by one attempt.
+yields the same bytes for every attempt (`imagesdk.sources`). A caller's file object is never closed,
+and its position never moves: it is read by offset through a duplicate of its file descriptor, so that
+any number of calls can use it side by side. A file object without one (gzip, zip, spooled, a pipe) is
+read into memory once; only a stream that is too long for that, cannot go back and tells its length is
+sent while it is read, by one attempt.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import stat
 import tempfile
 import threading
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import IO, Any, TypeAlias, TypeGuard, cast
 from weakref import WeakValueDictionary
 
 import attrs
@@ -31,11 +31,10 @@ from imagesdk.errors import InvalidImageError
 from imagesdk.models.requests import FILE_ID, ImageInfo, ImageInput
 from imagesdk.protocol.encode import InputFile
 from imagesdk.protocol.imageinfo import MIME_TYPES, SUFFIXES, probe, sniff
+from imagesdk.sources import PIECE_BYTES, FileSource, MemorySource, StreamSource, unusable
 
 __all__ = ("ResolvedInput", "as_list", "by_reference", "resolve", "resolve_path")
 
-_PIECE_BYTES = 192 * 1024
-"""An upload holds at most two pieces: one from its source, and what the socket did not take of it."""
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
 _PROBED_AT_ONCE_BYTES = 32 * 1024
 """What is larger is looked at in a thread: a file can have a chunk or a marker for every few bytes."""
@@ -44,8 +43,6 @@ _LONG_PATH = 1024
 _URL_BEGINNINGS = ("http://", "https://")
 _NO_FILE = "a URL is no file"
 _SAVE_IT = "save it to a file and pass the path"
-_UNCHANGED = "it must not change while a call uses it"
-_T = TypeVar("_T")
 # Not state: who reads a caller's file object at this moment, whatever session it is for.
 _GUARD = threading.Lock()
 _LOCKS: WeakValueDictionary[int, threading.Lock] = WeakValueDictionary()
@@ -109,7 +106,7 @@ async def resolve(name: str, value: ImageInput) -> ResolvedInput:
     source: _Source
     own_name: str | None = None
     if isinstance(value, io.BytesIO) and value.closed:
-        raise _unusable(name, "the BytesIO is closed", "pass it before it is closed")
+        raise unusable(name, "the BytesIO is closed", "pass it before it is closed")
     if isinstance(value, bytes | bytearray | memoryview | io.BytesIO):
         source = _from_memory(name, value)
     else:  # everything else may block
@@ -171,10 +168,10 @@ def _resolved(  # noqa: PLR0917
 
 def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidImageError | None]:
     if source.size_bytes == 0:
-        raise _unusable(name, f"{source.label} is empty (0 bytes)", source.hint)
+        raise unusable(name, f"{source.label} is empty (0 bytes)", source.hint)
     if isinstance(source, StreamSource):
         what = f"{source.label} of {source.size_bytes:,} bytes can be read only once, not checked first"
-        return None, _unusable(name, what, f"{_SAVE_IT}, or send it with validate='off'")
+        return None, unusable(name, what, f"{_SAVE_IT}, or send it with validate='off'")
     try:
         if isinstance(source, MemorySource):
             return probe(source.read_at, source.size_bytes), None
@@ -183,19 +180,12 @@ def _probe(name: str, source: _Source) -> tuple[ImageInfo | None, InvalidImageEr
         raise
     except ValueError as error:
         hint = "pass a PNG, JPEG or WebP file"
-        return None, _unusable(name, f"{source.label} {error}", hint)
+        return None, unusable(name, f"{source.label} {error}", hint)
 
 
 def _probe_file(source: FileSource) -> ImageInfo:
     with closing(source.reader()) as reader:
         return probe(reader.read_at, source.size_bytes)
-
-
-def _unusable(name: str, what: str, hint: str) -> InvalidImageError:
-    message = f"{name}: {what}; {hint}" if hint else f"{name}: {what}"
-    return InvalidImageError(
-        message, field=name, value=what, limit="an image file", problems=(message,)
-    )
 
 
 def _filename(given: str, kind: str | None) -> str:
@@ -210,30 +200,6 @@ def _filename(given: str, kind: str | None) -> str:
 
 
 # Memory ---------------------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class MemorySource:
-    """Bytes that are in memory; sent in slices, without a copy."""
-
-    data: memoryview = attrs.field(repr=False)
-    label: str = "the image"
-    hint: str = ""
-    replayable: bool = True
-
-    @property
-    def size_bytes(self) -> int:
-        """Number of bytes."""
-        return self.data.nbytes
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes by offset."""
-        return bytes(self.data[offset : offset + size])
-
-    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
-        """Yield the bytes in slices."""
-        for start in range(0, self.data.nbytes, _PIECE_BYTES):
-            yield self.data[start : start + _PIECE_BYTES]
 
 
 def _from_memory(name: str, value: bytes | bytearray | memoryview | io.BytesIO) -> MemorySource:
@@ -258,159 +224,15 @@ def _is_data_url(value: object) -> TypeGuard[str]:
 def _from_data_url(name: str, url: str) -> MemorySource:
     head, comma, payload = url.partition(",")
     if not comma or not head.endswith(";base64"):
-        raise _unusable(name, "the data URL is not 'data:<type>;base64,<data>'", "")
+        raise unusable(name, "the data URL is not 'data:<type>;base64,<data>'", "")
     try:
         data = pybase64.b64decode(payload, validate=True)
     except ValueError as error:
-        raise _unusable(name, f"the data URL holds no base64: {error}", "") from None
+        raise unusable(name, f"the data URL holds no base64: {error}", "") from None
     return MemorySource(data=memoryview(data), label="the data URL")
 
 
 # Files ----------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """A file that is opened at the first read, and read by offset from *start* on; used in threads.
-
-    Opening, reading and closing exclude each other: `close` closes whatever was opened, even by a
-    thread whose task was cancelled meanwhile, and nothing is opened after it.
-    """
-
-    def __init__(self, open_: Callable[[], io.FileIO], *, start: int = 0) -> None:
-        self._open = open_
-        self._start = start
-        self._file: io.FileIO | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Return at most *size* bytes from *offset* on."""
-        with self._lock:
-            if self._closed:
-                raise ValueError("read of a closed reader")
-            if self._file is None:
-                self._file = self._open()
-            descriptor, position = self._file.fileno(), self._start + offset
-            if hasattr(os, "pread"):
-                return os.pread(descriptor, size, position)
-            os.lseek(descriptor, position, os.SEEK_SET)  # Windows; the descriptor is our own
-            return os.read(descriptor, size)
-
-    def close(self) -> None:
-        """Close the file if it was opened."""
-        with self._lock:
-            self._closed = True
-            if self._file is not None:
-                self._file.close()
-
-
-@attrs.frozen(kw_only=True)
-class FileSource:
-    """A file on disk, or a file object; read in pieces, in a thread.
-
-    Attributes:
-        name: Name of the input, for messages.
-        label: What it is, for messages.
-        hint: What to do if it is empty.
-        size_bytes: Number of bytes.
-        start: Where the first of them is.
-        open: Opens it for one attempt, with a file descriptor of its own; blocks.
-    """
-
-    name: str
-    label: str
-    hint: str = ""
-    size_bytes: int
-    start: int = 0
-    open: Callable[[], io.FileIO] = attrs.field(repr=False)
-    replayable: bool = True
-
-    def reader(self) -> _Reader:
-        """Return a reader, which opens the file at its first read; the caller closes it."""
-        return _Reader(self._open, start=self.start)
-
-    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
-        """Yield the bytes in pieces; a file that became shorter ends the call."""
-        reader = self.reader()
-        sent = 0
-        try:
-            while sent < self.size_bytes:
-                size = min(_PIECE_BYTES, self.size_bytes - sent)
-                try:
-                    piece = await _in_thread(reader.read_at, sent, size)
-                except OSError as error:
-                    raise self._changed(f"can no longer be read: {error}") from None
-                if not piece:
-                    left = f"{sent:,} of {self.size_bytes:,} bytes are left"
-                    raise self._changed(f"became shorter: {left}")
-                sent += len(piece)
-                yield memoryview(piece)  # a part of it is no copy
-                del piece  # while the next one is read
-        finally:
-            await asyncio.shield(_in_thread(reader.close))
-
-    def _open(self) -> io.FileIO:
-        try:
-            return self.open()
-        except OSError as error:
-            raise self._changed(f"can no longer be opened: {error.strerror}") from None
-        except ValueError as error:  # the caller closed it
-            raise self._changed(f"can no longer be read: {error}") from None
-
-    def _changed(self, what: str) -> InvalidImageError:
-        return _unusable(self.name, f"{self.label} {what}", _UNCHANGED)
-
-
-def _in_thread(function: Callable[..., _T], *args: object) -> asyncio.Future[_T]:
-    """Run *function*; unlike to_thread() with no task that the end of the loop could cancel first."""
-    return asyncio.get_running_loop().run_in_executor(None, function, *args)
-
-
-@attrs.define(kw_only=True)
-class StreamSource:
-    """A long stream that cannot go back: read in pieces, in a thread, while it is sent, once.
-
-    Attributes:
-        name: Name of the input, for messages.
-        label: What it is, for messages.
-        hint: Not used: it is not empty.
-        size_bytes: Number of bytes, as ``len()`` told it; what follows them is not read.
-        file: What is read; it is not closed.
-        head: Its first bytes, read already; empty once they are sent.
-    """
-
-    name: str
-    label: str
-    hint: str = ""
-    size_bytes: int
-    file: IO[bytes] = attrs.field(repr=False)
-    head: bytes = attrs.field(repr=False)
-    replayable: bool = False
-    _taken: bool = attrs.field(default=False, init=False)
-
-    async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
-        """Yield the bytes in pieces, the first time; a stream that ends early ends the call."""
-        if self._taken:
-            hint = "pass bytes or a path, which can be sent any number of times"
-            raise _unusable(self.name, f"{self.label} can be read once, and was", hint)
-        self._taken = True
-        piece, sent = self.head, 0
-        self.head = b""  # or it stays in memory to the end
-        while True:
-            sent += len(piece)
-            yield memoryview(piece)
-            if sent == self.size_bytes:
-                return
-            del piece
-            size = min(_PIECE_BYTES, self.size_bytes - sent)
-            try:
-                piece = await _in_thread(self.file.read, size)
-            except (OSError, ValueError) as error:  # ValueError: the caller closed it
-                what = f"can no longer be read: {error}"
-                raise _unusable(self.name, f"{self.label} {what}", _UNCHANGED) from None
-            if not piece:
-                what = f"ended early: {sent:,} of {self.size_bytes:,} bytes came"
-                raise _unusable(self.name, f"{self.label} {what}", "its len() must be exact")
 
 
 _Source: TypeAlias = MemorySource | FileSource | StreamSource
@@ -431,7 +253,7 @@ def _from_blocking(name: str, value: object) -> tuple[_Source, str | None]:
         return _from_picture(name, value), None
     if callable(getattr(value, "read", None)):
         return _from_file(name, cast("IO[bytes]", value))
-    raise _unusable(
+    raise unusable(
         name,
         f"{type(value).__name__} is no image input",
         "pass bytes, a path, a binary file object, a data URL, (filename, content, type) or a PIL image",
@@ -443,7 +265,7 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
     if text.startswith((*_URL_BEGINNINGS, FILE_ID)):
         what = "a file_id is no file" if text.startswith(FILE_ID) else _NO_FILE
         hint = "download it first and pass the bytes; servers with JSON edits take it: see docs/servers.md"
-        raise _unusable(name, what, hint)
+        raise unusable(name, what, hint)
     path = Path(text)
     label = f"the file {text!r}"
     try:
@@ -453,14 +275,14 @@ def _from_path(name: str, value: str | os.PathLike[str]) -> tuple[FileSource, st
         if len(text) > _LONG_PATH:
             what = f"a str is a path, and this one, {text[:20]!r}…, has {len(text):,} characters"
             hint = "an image in base64 is passed as base64.b64decode(text)"
-            raise _unusable(name, what, hint) from None
+            raise unusable(name, what, hint) from None
         if "://" in text:  # and is not shown: it may hold a password
-            raise _unusable(name, _NO_FILE, "download it first and pass the bytes") from None
+            raise unusable(name, _NO_FILE, "download it first and pass the bytes") from None
         if isinstance(error, FileNotFoundError):
             hint = f"looked in {Path.cwd()}"
-            raise _unusable(name, f"{label} does not exist", hint) from None
+            raise unusable(name, f"{label} does not exist", hint) from None
         reason = getattr(error, "strerror", None) or str(error)
-        raise _unusable(name, f"{label} cannot be read: {reason}", "") from None
+        raise unusable(name, f"{label} cannot be read: {reason}", "") from None
     source = FileSource(
         name=name,
         label=label,
@@ -476,18 +298,18 @@ def _from_file(name: str, file: IO[bytes]) -> tuple[_Source, str | None]:
     own_name = Path(raw_name).name if isinstance(raw_name, str) else None
     with _exclusive(file):
         if getattr(file, "closed", False):
-            raise _unusable(name, f"{label} is closed", "pass it before it is closed")
+            raise unusable(name, f"{label} is closed", "pass it before it is closed")
         try:
             nothing = cast("object", file.read(0))
         except OSError as error:
-            raise _unusable(
+            raise unusable(
                 name, f"{label} cannot be read: {error}", "open it with mode 'rb'"
             ) from None
         if isinstance(nothing, str):
-            raise _unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
+            raise unusable(name, f"{label} is open in text mode", "open it with mode 'rb'")
         if inspect.iscoroutine(nothing):  # FastAPI's UploadFile, aiofiles
             nothing.close()
-            raise _unusable(
+            raise unusable(
                 name,
                 f"{label} is read with await",
                 "pass the bytes: await file.read(), or what is behind it: file.file of FastAPI's UploadFile",
@@ -558,18 +380,18 @@ def _from_stream(name: str, label: str, file: IO[bytes]) -> MemorySource | Strea
     data = bytearray()
     try:
         size = _length(file) if start is None else 0
-        if size > _MAX_STREAM_BYTES and (head := file.read(_PIECE_BYTES)):
+        if size > _MAX_STREAM_BYTES and (head := file.read(PIECE_BYTES)):
             return StreamSource(name=name, label=label, size_bytes=size, file=file, head=head)
-        while piece := file.read(_PIECE_BYTES):
+        while piece := file.read(PIECE_BYTES):
             data += piece
             if len(data) > _MAX_STREAM_BYTES:
-                raise _unusable(
+                raise unusable(
                     name,
                     f"{label} is longer than {_MAX_STREAM_BYTES:,} bytes",
                     _SAVE_IT,
                 )
     except (EOFError, OSError, zlib.error) as error:  # a gzip file that is cut or damaged
-        raise _unusable(name, f"{label} cannot be read: {error}", "") from error
+        raise unusable(name, f"{label} cannot be read: {error}", "") from error
     finally:
         if start is not None:
             with suppress(OSError):  # gzip over a pipe says that it can go back
@@ -602,5 +424,5 @@ def _from_picture(name: str, picture: Any) -> MemorySource:  # noqa: ANN401 - PI
             picture = picture.convert("RGBA" if has_alpha else "RGB")
         picture.save(buffer, format="PNG")
     except (OSError, ValueError) as error:
-        raise _unusable(name, f"{label} cannot be encoded as PNG: {error}", "") from error
+        raise unusable(name, f"{label} cannot be encoded as PNG: {error}", "") from error
     return MemorySource(data=memoryview(buffer.getvalue()), label=label)

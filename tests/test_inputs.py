@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from imagesdk.errors import InvalidImageError
-from imagesdk.inputs import MemorySource, ResolvedInput, as_list, by_reference, resolve
+from imagesdk.inputs import ResolvedInput, as_list, by_reference, resolve
+from imagesdk.sources import MemorySource
 
 Png = Callable[..., bytes]
 
