@@ -4,14 +4,14 @@ Every measurement is a fresh process of one client, against a server in another 
 the bottleneck; the clients take turns, and figures are medians of the rounds. Prints a table for
 each workload, and ends with status 1 if a figure that must be reached was missed::
 
-    python -m benchmarks                                     # everything; about 20 minutes if the machine is quiet
+    python -m benchmarks                                     # everything; 40 minutes to an hour, most of it the peers
     python -m benchmarks --quick                             # a smoke test, about a minute
     python -m benchmarks --only small-32,save-1x20mb-32 --rounds 5
     python -m benchmarks --render results.json --markdown docs/benchmarks.md --svg docs/benchmarks.svg
 
-It needs Linux, the ``dev`` extra, and a few GB of memory; what may take more than is free is left out. LiteLLM needs an older openai, so it is run by an
-interpreter of its own: ``python -m venv .litellm && .litellm/bin/pip install litellm``, then
-``--litellm .litellm/bin/python``.
+It needs Linux, the ``dev`` extra, and a few GB of memory; a workload that may take more than is free is
+left out. LiteLLM needs an older openai, so it is run by an interpreter of its own: ``python -m venv
+.litellm && .litellm/bin/pip install litellm``, then ``--litellm .litellm/bin/python``.
 """
 
 from __future__ import annotations

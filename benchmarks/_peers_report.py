@@ -50,9 +50,9 @@ was typed.
 
 ## How to run it
 
-<!-- not run: it takes 20 minutes; tests/test_benchmarks_peers.py has short ones -->
+<!-- not run: it takes up to an hour; tests/test_benchmarks_peers.py has short ones -->
 ```console
-$ python -m benchmarks                                   # everything; about 20 minutes if the machine is quiet
+$ python -m benchmarks                                   # everything; 40 minutes to an hour, most of it the peers
 $ python -m benchmarks --quick                           # a smoke test, about a minute
 $ python -m benchmarks --only small-32,stream-32 --rounds 5
 $ python -m benchmarks --json results.json --svg docs/benchmarks.svg --markdown docs/benchmarks.md

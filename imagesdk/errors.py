@@ -159,7 +159,6 @@ class ImageSDKError(Exception):
         return _rebuild, (type(self), fields, state)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ConfigurationError(ImageSDKError, ValueError):
     """The session cannot work as it was set up: no key, a bad base_url, used from two event loops."""
 
@@ -181,7 +180,6 @@ class InvalidRequestError(ImageSDKError, ValueError):
     problems: tuple[str, ...] = attrs.field(default=(), kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class InvalidImageError(InvalidRequestError):
     """An input image is missing, unreadable or breaks a rule of the API; nothing was sent."""
 
@@ -198,17 +196,14 @@ class TransportError(ImageSDKError):
     phase: Phase = attrs.field(default="connect", kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ConnectError(TransportError):
     """No connection: name resolution, refusal, TLS. Nothing was sent."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ResponseInterruptedError(TransportError):
     """The connection broke while the request was written or the answer was read."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class RequestTimeoutError(TransportError, TimeoutError):
     """The call's ``timeout``, or an attempt's, passed."""
 
@@ -263,37 +258,30 @@ class APIError(ImageSDKError):
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, repr=False)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class BadRequestError(APIError):
     """400, 413, 422 and other 4xx: the request itself is wrong."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class AuthenticationError(APIError):
     """401: the key is wrong or missing."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class PermissionDeniedError(APIError):
     """403, or 429 with a limit of zero: this key may not use this model."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class NotFoundError(APIError):
     """404: no such endpoint or model on this server."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class RateLimitError(APIError):
     """429: the limit was reached and the call could not wait for it."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class QuotaExceededError(APIError):
     """The account has no credit or has reached its spending limit: waiting does not help."""
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class ServerError(APIError):
     """5xx, 408, 409, 425: the server failed."""
 
@@ -311,7 +299,6 @@ class ModerationError(APIError):
     stage: str | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class AmbiguousError(ImageSDKError):
     """It is not known whether the server made (and billed) the images; the cause is chained."""
 
@@ -360,7 +347,6 @@ class RateLimitTooLongError(ImageSDKError):
     position: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class LimiterUnavailableError(ImageSDKError):
     """The store of a shared limiter does not answer."""
 
@@ -378,6 +364,5 @@ class BatchError(ImageSDKError):
     file: str | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.define(eq=False, slots=False, str=False, auto_exc=False)
 class LedgerError(BatchError):
     """The record of a batch run is unreadable or in use by another runner."""
