@@ -33,8 +33,7 @@ from imagesdk.batch.rows import Format
 from imagesdk.batch.source import Source, naming, open_source
 from imagesdk.batch.submissions import Submissions, read_submissions
 from imagesdk.batch.worker import Worker
-from imagesdk.client.batches import ServerBatch
-from imagesdk.client.session import batches_of
+from imagesdk.client.batches import ServerBatch, batches_of
 from imagesdk.errors import (
     ConfigurationError,
     ImageSDKError,

@@ -21,6 +21,7 @@ from imagesdk.client.api import Api
 from imagesdk.client.delivery import Delivery
 from imagesdk.client.fanout import Outcome
 from imagesdk.client.receiving import PIECE_BYTES, give_way, write_files
+from imagesdk.client.session import ImageSession
 from imagesdk.errors import ImageSDKError, InvalidRequestError, PayloadTooLargeError, ProtocolError
 from imagesdk.inputs import resolve_path
 from imagesdk.models.requests import ImageRequest, file_fields
@@ -32,7 +33,7 @@ from imagesdk.protocol.parts import PartSink
 from imagesdk.sinks import FileSink, Folder
 from imagesdk.transport.base import Reply
 
-__all__ = ("ArrivedLine", "BatchCalls", "BatchStatus", "OnLine", "ServerBatch")
+__all__ = ("ArrivedLine", "BatchCalls", "BatchStatus", "OnLine", "ServerBatch", "batches_of")
 
 BatchStatus: TypeAlias = Literal[
     "validating",
@@ -371,3 +372,8 @@ def _id_of(said: Mapping[str, Any], name: str = "id") -> str:
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise ProtocolError(f"the server's answer has no {name} that can be asked for: {found!r}")
     return found
+
+
+def batches_of(session: ImageSession) -> BatchCalls:
+    """Return what *session* can do with the server's own batches."""
+    return BatchCalls(session._runner)  # noqa: SLF001 - a part of the session that its users do not see

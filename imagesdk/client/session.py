@@ -15,7 +15,6 @@ from imagesdk.client._image_methods import ImageMethods
 from imagesdk.client._pipeline import Pipeline
 from imagesdk.client._runner import MAX_BYTES_AN_IMAGE, Runner
 from imagesdk.client._stream_methods import StreamMethods
-from imagesdk.client.batches import BatchCalls
 from imagesdk.client.config import (
     choose_limiter,
     choose_policy,
@@ -45,7 +44,7 @@ from imagesdk.transport.base import Transport
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ("ImageSession", "batches_of", "rules_of")
+__all__ = ("ImageSession", "rules_of")
 
 Q = TypeVar("Q", bound=str | GenerateRequest | EditRequest | VariationRequest)
 
@@ -330,8 +329,3 @@ def rules_of(session: ImageSession) -> Callable[[ImageRequest], None]:
     It sends nothing, reads files where it is called, and may be called in any thread.
     """
     return session._runner.check  # noqa: SLF001 - a part of the session that its users do not see
-
-
-def batches_of(session: ImageSession) -> BatchCalls:
-    """Return what *session* can do with the server's own batches."""
-    return BatchCalls(session._runner)  # noqa: SLF001 - as above

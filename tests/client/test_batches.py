@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagesdk.client.batches import ArrivedLine, BatchCalls
-from imagesdk.client.session import ImageSession, batches_of
+from imagesdk.client.batches import ArrivedLine, BatchCalls, batches_of
+from imagesdk.client.session import ImageSession
 from imagesdk.errors import (
     ConfigurationError,
     ImageSDKError,
