@@ -28,7 +28,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TypeAlias
 
-__all__ = ("CLIENTS", "WARM_UP_BYTES", "Measured", "Settings", "main")
+__all__ = ("CLIENTS", "WARM_UP_BYTES", "Measured", "Settings", "kernel_bytes", "main")
 
 CLIENTS = {
     "imagesdk": ("_peers_ours", "Client"),
@@ -116,12 +116,12 @@ async def _measure(settings: Settings) -> Measured:
         await asyncio.sleep(2 * _TICK)
         lags.clear()
         Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240 - the peak is now
-        resident = _status_bytes("VmRSS")
+        resident = kernel_bytes("self/status", "VmRSS")
         wall, cpu = perf_counter(), process_time()
         firsts = await _work(one, settings)
         wall, cpu = perf_counter() - wall, process_time() - cpu
         await asyncio.sleep(2 * _TICK)  # a tick that was late until now
-        peak = _status_bytes("VmHWM")
+        peak = kernel_bytes("self/status", "VmHWM")
         ticker.cancel()
     if settings.kind == "save" and settings.client != "raw socket":
         _check(settings)
@@ -193,11 +193,11 @@ async def _tick(lags: list[float]) -> None:
         lags.append(loop.time() - due)
 
 
-def _status_bytes(field: str) -> int:
-    """Return a field of ``/proc/self/status``."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+def kernel_bytes(file: str, field: str) -> int:
+    """Return a field of a file in ``/proc``."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc", file).read_text())
     if found is None:
-        raise RuntimeError(f"/proc/self/status has no {field}")
+        raise RuntimeError(f"/proc/{file} has no {field}")
     return int(found[1]) * 1024
 
 

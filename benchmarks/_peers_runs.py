@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks._peers_client import WARM_UP_BYTES, Settings
+from benchmarks._peers_client import WARM_UP_BYTES, Settings, kernel_bytes
 from benchmarks._peers_server import picture
 from benchmarks._peers_workloads import Workload
 
@@ -27,10 +26,7 @@ _ROOT = Path(__file__).parents[1]
 
 def available_bytes() -> int:
     """Return the memory that programs may take without swapping."""
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    if found is None:
-        raise RuntimeError("/proc/meminfo has no MemAvailable")
-    return int(found[1]) * 1024
+    return kernel_bytes("meminfo", "MemAvailable")
 
 
 def run_python(interpreter: str, *arguments: str) -> str:

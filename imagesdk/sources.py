@@ -58,10 +58,11 @@ class MemorySource:
 
 
 class _Reader:
-    """A file that is opened at the first `read_at`, and read by offset from *start* on; used in threads.
+    """A file that is opened at the first `read_at`, and read by offset from *start* on.
 
-    Opening, reading and closing exclude each other: `close` closes whatever was opened, even by a
-    thread whose task was cancelled meanwhile, and nothing is opened after it.
+    All but `read_cached` may wait for the disk, and belongs into a thread. Opening, reading and closing
+    exclude each other: `close` closes whatever was opened, even by a thread whose task was cancelled
+    meanwhile, and nothing is opened after it.
     """
 
     def __init__(self, open_: Callable[[], io.FileIO], *, start: int = 0) -> None:
@@ -114,7 +115,7 @@ class _Reader:
 
 @attrs.frozen(kw_only=True)
 class FileSource:
-    """A file on disk, or a file object; read in pieces, in a thread.
+    """A file on disk, or a file object; read in pieces, which never keep the event loop waiting.
 
     Attributes:
         name: Name of the input, for messages.

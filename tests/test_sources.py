@@ -20,7 +20,7 @@ CONTENT = os.urandom(3 * PIECE_BYTES + 1000)
 PIECES = 4
 _preadv = getattr(os, "preadv", None)
 
-pytestmark = pytest.mark.skipif(_preadv is None, reason="the system has no preadv()")
+pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="it is of Linux alone")
 
 
 def source(path: Path) -> FileSource:

@@ -237,7 +237,7 @@ class _BodyPayload(Payload):
             if isinstance(segment, bytes):
                 await writer.write(segment)
             else:
-                unread = unread or _watch(writer)
+                unread = unread or _watch(self._transport)
                 await self._write_source(writer, segment, unread)
             if self._refused:
                 return
@@ -282,9 +282,8 @@ def _receive_by(size_bytes: int, transport: asyncio.BaseTransport | None) -> Non
         transport.max_size = size_bytes  # type: ignore[union-attr]
 
 
-def _watch(writer: AbstractStreamWriter) -> Callable[[], bool]:
+def _watch(transport: asyncio.BaseTransport | None) -> Callable[[], bool]:
     """Return what tells whether something has arrived that the event loop has not read yet."""
-    transport: asyncio.BaseTransport | None = getattr(writer, "transport", None)
     connection = transport.get_extra_info("socket") if transport is not None else None
     if connection is None or not hasattr(select, "poll"):  # Windows has none
         return lambda: False
