@@ -191,9 +191,8 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         previous = signal.getsignal(number)
-        with suppress(
-            NotImplementedError, ValueError, RuntimeError
-        ):  # Windows, or not the main thread
+        # Windows, or not the main thread.
+        with suppress(NotImplementedError, ValueError, RuntimeError):
             loop.add_signal_handler(number, on_signal, number)
             before[number] = previous
     try:

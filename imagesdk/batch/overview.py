@@ -212,9 +212,8 @@ def _reading(out: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as db:
             try:
                 db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone()
-            except (
-                sqlite3.OperationalError
-            ):  # a folder that nothing can be written to: nobody works there
+            except sqlite3.OperationalError:
+                # A folder that nothing can be written to: nobody works there.
                 with closing(sqlite3.connect(f"{uri}?immutable=1", uri=True)) as unchanging:
                     yield unchanging
             else:

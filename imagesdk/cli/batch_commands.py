@@ -187,9 +187,8 @@ async def _launch(arguments: argparse.Namespace, source: str | None, **own: Any)
     if records and not arguments.json and len(records) <= TABLE_ROWS:
         console.table(sorted(records, key=lambda record: record.line), out)
     console.say(_sentence(summary, out))
-    if (
-        arguments.gallery and out.folder == out.here and not out.lists
-    ):  # a page is beside its images
+    # A page is beside its images.
+    if arguments.gallery and out.folder == out.here and not out.lists:
         is_asked = summary.stopped is not None and summary.stopped.reason == "asked"
         await make_at_the_end(out.folder, console, hurry=is_asked)
     if advice := _advice(arguments, summary, ended):

@@ -185,9 +185,8 @@ def _checking(api_addresses: AbstractSet[str]) -> _NewSocket:
 class _PrivateAddressError(OSError):
     """An image is where it may not be fetched from."""
 
-    def __str__(
-        self,
-    ) -> str:  # the same for all addresses of a name: others are joined into one OSError
+    def __str__(self) -> str:
+        # The same for all addresses of a name: others are joined into one OSError.
         return "a private address"
 
 

@@ -440,9 +440,8 @@ async def test_a_disk_that_fails_in_the_middle(
     async with session(ScriptedTransport([answer, answer])) as client:
         with pytest.raises(PartialResultError) as caught:
             await client.generate("a fox", n=2, save_to=tmp_path)
-        with pytest.raises(
-            PartialResultError
-        ) as other:  # all arrived: there is nothing partial to return
+        # All arrived: there is nothing partial to return.
+        with pytest.raises(PartialResultError) as other:
             await client.generate("a fox", n=2, save_to=tmp_path, partial="return")
     error = caught.value
     assert str(error) == (
